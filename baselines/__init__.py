@@ -1,0 +1,1 @@
+"""Networks, training and evaluation; reads an export folder, never the store."""

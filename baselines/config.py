@@ -1,0 +1,215 @@
+"""Every number of a training run and of its evaluation, with presets and the hash that compares them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final, TypeVar
+
+from mseg_curate.errors import InputError
+
+__all__ = [
+    "BACKBONES",
+    "EVALUATIONS",
+    "PRESETS",
+    "EvalConfig",
+    "TrainConfig",
+    "config_sha256",
+    "override",
+]
+
+BACKBONES: Final = ("resnet18", "resnet34", "resnet50", "resnet101", "mobilenet_v2")
+
+# These change how a run is carried out and none of its numbers; `weights` is hashed by content.
+NOT_HASHED: Final = frozenset({"weights", "checkpoint_every", "cache_mib", "reader_threads"})
+
+
+def _choose(name: str, value: object, allowed: Sequence[object]) -> None:
+    if value not in allowed:
+        expected = ", ".join(map(str, allowed))
+        raise InputError(f"unknown {name}", expected=f"one of {expected}", found=str(value))
+
+
+def _at_least(name: str, value: int, least: int) -> None:
+    if value < least:
+        raise InputError(f"{name} is too small", expected=f"at least {least}", found=str(value))
+
+
+Config = TypeVar("Config", "TrainConfig", "EvalConfig")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One training run, apart from its seed, its arm and the machine."""
+
+    backbone: str = "resnet50"  # one of BACKBONES
+    width: float = 1.0  # multiplies the backbone's channels; 1.0 is the published network
+    head_channels: int = 512  # channels of the main head; the auxiliary head has half of them
+    output_stride: int = 8  # 8 or 16: input pixels per feature pixel
+    weights: Path | None = None  # backbone weights (.pth or .safetensors); None is random init
+    frozen_blocks: int = 0  # the first n blocks of the backbone are neither trained nor tuned
+    steps: int = 126_300  # optimiser steps
+    batch: int = 16  # crops per step, drawn from all datasets with equal weight
+    base_px: int = 512  # images are first resized to this shorter side
+    crop_px: int = 473  # square crops; (crop − 1) divisible by the output stride aligns best
+    optimizer: str = "sgd"  # sgd or adamw
+    lr: float = 0.01  # learning rate of the backbone
+    head_lr_factor: float = 10.0  # the new layers learn this many times faster
+    momentum: float = 0.9  # of sgd
+    weight_decay: float = 1e-4  # on all parameters
+    power: float = 0.9  # of the poly schedule, per step
+    warmup: int = 0  # steps over which the rate rises linearly from 0
+    aux_weight: float = 0.4  # of the auxiliary loss; 0 builds no auxiliary head
+    dropout: float = 0.1  # of whole channels, before the last convolution of each head
+    scale_min: float = 0.5  # smallest random scale
+    scale_max: float = 2.0  # largest random scale
+    rotate_deg: float = 10.0  # largest random rotation either way
+    rotate_p: float = 0.5  # probability of rotating
+    blur_p: float = 0.5  # probability of a 5 × 5 Gaussian blur
+    flip_p: float = 0.5  # probability of mirroring left to right
+    loss_stride: int = 1  # the loss looks at every k-th pixel of every k-th row; 1 is the paper
+    precision: str = "float32"  # float32 or bfloat16 (autocast)
+    log_every: int = 20  # steps between two lines of the log; losses are read back only then
+    checkpoint_every: int = 500  # steps between two checkpoints
+    cache_mib: int = 4096  # decoded and resized samples are kept in memory up to this
+    reader_threads: int = 0  # threads that read ahead; 0 reads in the training thread
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be trained, naming the field."""
+        _choose("backbone", self.backbone, BACKBONES)
+        _choose("output_stride", self.output_stride, (8, 16))
+        _choose("optimizer", self.optimizer, ("sgd", "adamw"))
+        _choose("precision", self.precision, ("float32", "bfloat16"))
+        for name in ("steps", "batch", "base_px", "loss_stride", "log_every", "checkpoint_every"):
+            _at_least(name, getattr(self, name), 1)
+        _at_least("crop_px", self.crop_px, 2 * self.output_stride)
+        _at_least("head_channels", self.head_channels, 8)
+        for name in ("lr", "width", "scale_min", "scale_max"):
+            if not getattr(self, name) > 0:
+                raise InputError(f"{name} must be above 0", found=str(getattr(self, name)))
+        if self.scale_min > self.scale_max:
+            raise InputError("scale_min is above scale_max", found=str(self.scale_min))
+
+
+@dataclass(frozen=True)
+class EvalConfig:
+    """The zero-shot evaluation, declared before it is run."""
+
+    base_px: int = 512  # test images are resized to this shorter side
+    crop_px: int = 473  # sliding square crops
+    stride: float = 2 / 3  # step between crops, as a fraction of the crop
+    flip: bool = True  # average with the mirrored image
+    batch: int = 8  # crops per forward pass
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be evaluated, naming the field."""
+        for name in ("base_px", "crop_px", "batch"):
+            _at_least(name, getattr(self, name), 1)
+        if not 0 < self.stride <= 1:
+            raise InputError("stride must be above 0 and at most 1", found=str(self.stride))
+
+
+# The published recipe: Zhao et al., CVPR 2017, section 5.1 (ADE20K: 100 epochs of 20,210 at 473).
+_PAPER = TrainConfig()
+
+# Two cores, real photos: MobileNetV2 from ImageNet weights. 177 = 11 · 16 + 1 gives 12 × 12
+# features, which dilation 2 divides: the quick form of the dilated convolutions applies.
+_SMALL = TrainConfig(
+    backbone="mobilenet_v2",
+    head_channels=128,
+    output_stride=16,
+    frozen_blocks=4,
+    steps=600,
+    batch=8,
+    base_px=192,
+    crop_px=177,
+    optimizer="adamw",
+    lr=2e-4,
+    head_lr_factor=5.0,
+    weight_decay=1e-2,
+    warmup=30,
+    scale_min=0.75,
+    scale_max=1.5,
+    blur_p=0.0,
+    loss_stride=4,
+    checkpoint_every=100,
+    cache_mib=2048,
+)
+
+# Drawn scenes of about 96 × 128 px and continuous integration: a thin network from random init.
+_TINY = TrainConfig(
+    backbone="resnet18",
+    width=0.25,
+    head_channels=64,
+    output_stride=8,
+    steps=300,
+    batch=8,
+    base_px=96,
+    crop_px=89,
+    optimizer="adamw",
+    lr=3e-3,
+    head_lr_factor=1.0,
+    weight_decay=1e-2,
+    warmup=20,
+    scale_min=0.8,
+    scale_max=1.25,
+    blur_p=0.0,
+    loss_stride=2,
+    checkpoint_every=100,
+    cache_mib=512,
+)
+
+PRESETS: Final[Mapping[str, TrainConfig]] = MappingProxyType(
+    {"paper": _PAPER, "small": _SMALL, "tiny": _TINY}
+)
+EVALUATIONS: Final[Mapping[str, EvalConfig]] = MappingProxyType(
+    {
+        "paper": EvalConfig(),
+        "small": EvalConfig(base_px=192, crop_px=177),
+        "tiny": EvalConfig(base_px=96, crop_px=97),
+    }
+)
+
+
+def config_sha256(
+    config: TrainConfig, evaluation: EvalConfig, *, weights_sha256: str | None
+) -> str:
+    """Hash everything that two comparable runs share.
+
+    Left out are the seed, the device, the arm, the number of jobs, every path, and the fields of
+    `NOT_HASHED`, which change no number. Start weights enter by the hash of their file.
+    """
+    train = {name: value for name, value in asdict(config).items() if name not in NOT_HASHED}
+    shared = {"train": train, "evaluation": asdict(evaluation), "weights_sha256": weights_sha256}
+    return hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).hexdigest()
+
+
+_FLAGS: Final = MappingProxyType({"true": True, "false": False})
+
+
+def override(config: Config, settings: Sequence[str]) -> Config:
+    """Return a copy of `config` with settings such as `steps=300` or `lr=0.02` applied.
+
+    Raises InputError for a line without `=`, an unknown name or a value of another type.
+    """
+    known = {field.name: getattr(config, field.name) for field in fields(config)}
+    changes: dict[str, object] = {}
+    for setting in settings:
+        name, equals, text = setting.partition("=")
+        if not equals or name not in known or name == "weights":
+            names = ", ".join(sorted(known.keys() - {"weights"}))
+            raise InputError("unknown setting", found=setting, expected=f"NAME=VALUE of {names}")
+        kind = type(known[name])
+        try:
+            changes[name] = _FLAGS[text] if kind is bool else kind(text)
+        except (ValueError, KeyError) as error:
+            raise InputError(
+                f"setting {name} has a value of another type",
+                expected=kind.__name__,
+                found=repr(text),
+            ) from error
+    return replace(config, **changes)  # type: ignore[arg-type]

@@ -1,0 +1,279 @@
+"""Decisions in: MSeg's published ones, a CSV file of anybody's, or those of simulated annotators."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+from uuid import UUID
+
+from mseg_curate.core.consensus import Outcome
+from mseg_curate.core.mapping import DatasetMapping, Relation
+from mseg_curate.core.taxonomy import UNLABELED, parse_taxonomy
+from mseg_curate.errors import DecisionError
+from mseg_curate.readers.decisions_csv import CsvDecision, read_decisions_csv
+from mseg_curate.readers.mseg_decisions import DecisionRow, read_decisions_folder
+from mseg_curate.store import Connection, Store
+from mseg_curate.store.datasets import DatasetRow, list_datasets
+from mseg_curate.store.decisions import (
+    NewDecision,
+    annotator_id,
+    append_decisions,
+    current_decisions,
+    known_uuids,
+    latest_decision,
+    mask_ids,
+    stored_masks,
+    verify_chain,
+)
+from mseg_curate.store.masks import newest_tasks
+from mseg_curate.store.taxonomies import label_class_ids, load_mapping, load_taxonomy_text
+
+__all__ = [
+    "ImportedDecisions",
+    "append_votes",
+    "import_csv",
+    "import_published",
+    "verify_decisions",
+]
+
+PUBLISHED_ANNOTATOR = "mseg-published"
+_ABSTENTIONS = {o.value for o in Outcome} - {Outcome.CLASS.value}
+
+
+@dataclass(frozen=True)
+class ImportedDecisions:
+    """How many decisions a source holds, and how many of them were new."""
+
+    read: int
+    new: int
+
+
+def import_published(store: Store, folder: Path, *, now: str) -> ImportedDecisions:
+    """Import the published MSeg decisions from their data folder, or from a checkout of mseg-api.
+
+    They may come before their pixels: they are keyed by dataset, split, sequence, image and segment, and bound when
+    the dataset is added. A second import adds nothing. Raises DecisionError for a bad line, and stores nothing then.
+    """
+    with store.reading() as connection:
+        taxonomy = parse_taxonomy(load_taxonomy_text(connection), path="taxonomy.tsv")
+    published = read_decisions_folder(folder, taxonomy=taxonomy)
+    with store.writing() as connection:
+        datasets = {row.name: row.id for row in list_datasets(connection)}
+        missing = {row[0] for row in published.rows} - datasets.keys()
+        if missing:
+            raise DecisionError(
+                "decisions of datasets that the store does not know",
+                path=folder,
+                expected="the taxonomy of MSeg with its columns",
+                found=", ".join(sorted(missing)),
+            )
+        by = annotator_id(connection, PUBLISHED_ANNOTATOR, kind="legacy", now=now)
+        new = append_decisions(
+            connection, _published_rows(connection, published.rows, datasets=datasets, annotator=by)
+        )
+    return ImportedDecisions(len(published.rows), new)
+
+
+def _published_rows(
+    connection: Connection,
+    rows: Sequence[DecisionRow],
+    *,
+    datasets: dict[str, int],
+    annotator: int,
+) -> Iterable[NewDecision]:
+    labels = label_class_ids(connection)
+    stored = known_uuids(connection)
+    for dataset, group in groupby(sorted(rows, key=itemgetter(0)), key=itemgetter(0)):
+        keyed = [(_published_uuid(row), row) for row in group]
+        fresh = [(uuid, row) for uuid, row in keyed if uuid not in stored]
+        masks = mask_ids(
+            connection,
+            datasets[dataset],
+            keys=[(row[1], row[2], row[3], row[4], row[5]) for _, row in fresh],
+        )
+        for mask_id, (uuid, row) in zip(masks, fresh, strict=True):
+            ignored = row[7] == UNLABELED
+            outcome = "none_of_these" if ignored else "class"
+            label = None if ignored else labels[row[7]]
+            shown = labels.get(row[6])
+            yield (
+                uuid, mask_id, None, None, shown, outcome, label, annotator, "import", None, None, None,
+            )  # fmt: skip
+
+
+def _published_uuid(row: DecisionRow) -> bytes:
+    """The same decision has the same UUID from either source, so that importing both adds nothing."""
+    dataset, split, sequence, image, segment, _, before, after = row
+    text = f"{dataset}\x1f{split}\x1f{sequence}\x1f{image}\x1f{segment}\x1f{before}\x1f{after}"
+    return hashlib.blake2b(text.encode(), digest_size=16).digest()
+
+
+def import_csv(store: Store, path: Path, *, kind: str = "person", now: str) -> ImportedDecisions:
+    """Import decisions from a CSV file; a second import adds nothing.
+
+    A later decision of an annotator on the same mask supersedes the earlier one. Raises DecisionError that lists every
+    bad line (unknown dataset, class, mask or outcome), and stores nothing then.
+    """
+    rows = read_decisions_csv(path)
+    with store.writing() as connection:
+        new = append_votes(connection, rows, path=path, kind=kind, now=now)
+    return ImportedDecisions(len(rows), new)
+
+
+def append_votes(
+    connection: Connection, rows: Sequence[CsvDecision], *, path: Path | None, kind: str, now: str
+) -> int:
+    """Append decisions of annotators of one kind (person, legacy or simulated); returns how many were new.
+
+    Raises DecisionError as `import_csv` does; `path` is named in it.
+    """
+    binder = _Binder(connection)
+    masks = binder.bind(rows)
+    if binder.problems:
+        one = len(binder.problems) == 1
+        raise DecisionError(
+            binder.problems[0] if one else f"{len(binder.problems)} bad decisions",
+            path=path,
+            problems=() if one else binder.problems,
+            hint="nothing was stored",
+        )
+    people = {
+        name: annotator_id(connection, name, kind=kind, now=now)
+        for name in dict.fromkeys(row.annotator for row in rows)
+    }
+    stored = known_uuids(connection)
+    current = {key: d.id for key, d in current_decisions(connection).items()}
+    fresh: list[NewDecision] = []
+    next_id = binder.next_decision
+    for row, mask_id in zip(rows, masks, strict=True):
+        uuid = UUID(row.uuid).bytes if row.uuid else _vote_uuid(row)
+        if uuid in stored:
+            continue
+        stored.add(uuid)
+        by = people[row.annotator]
+        names_class = row.outcome not in _ABSTENTIONS
+        fresh.append(
+            (
+                uuid,
+                mask_id,
+                binder.tasks.get((row.dataset, row.source_class)),
+                binder.revisions.get(row.dataset),
+                binder.shown.get((row.dataset, row.source_class)),
+                "class" if names_class else row.outcome,
+                binder.labels[row.outcome] if names_class else None,
+                by,
+                row.mode,
+                row.milliseconds,
+                row.decided_at.isoformat() if row.decided_at else None,
+                current.get((mask_id, by)),
+            )
+        )
+        current[mask_id, by] = next_id
+        next_id += 1
+    return append_decisions(connection, fresh)
+
+
+def _vote_uuid(row: CsvDecision) -> bytes:
+    """A row without a UUID of its own is known by its content, so that a second import adds nothing."""
+    parts = (
+        row.dataset,
+        row.split,
+        row.sequence,
+        row.image,
+        str(row.segment),
+        row.source_class,
+        row.outcome,
+        row.annotator,
+        row.decided_at.isoformat() if row.decided_at else "",
+    )
+    return hashlib.blake2b("\x1f".join(parts).encode(), digest_size=16).digest()
+
+
+class _Binder:
+    """Finds the mask that each row is about, and collects the rows that are about nothing."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.problems: list[str] = []
+        self.labels = label_class_ids(connection)
+        self.datasets = {row.name: row for row in list_datasets(connection)}
+        self.revisions: dict[str, int] = {}
+        self.shown: dict[tuple[str, str], int] = {}
+        self.tasks = newest_tasks(connection)
+        self.next_decision = latest_decision(connection)[0] + 1
+
+    def bind(self, rows: Sequence[CsvDecision]) -> list[int]:
+        """Return the mask row of each CSV row; rows with problems get 0."""
+        masks = [0] * len(rows)
+        by_dataset: dict[str, list[int]] = {}
+        for index, row in enumerate(rows):
+            if row.dataset not in self.datasets:
+                known = ", ".join(n for n, d in self.datasets.items() if d.root) or "none"
+                self._note(row, f"dataset: unknown {row.dataset!r}, known: {known}")
+            elif row.outcome not in _ABSTENTIONS and row.outcome not in self.labels:
+                self._note(
+                    row,
+                    f"outcome: expected a universal class or {sorted(_ABSTENTIONS)}, "
+                    f"found {row.outcome!r}",
+                )
+            else:
+                by_dataset.setdefault(row.dataset, []).append(index)
+        for name, indices in by_dataset.items():
+            self._bind_dataset(self.datasets[name], rows, indices, masks)
+        return masks
+
+    def _bind_dataset(
+        self,
+        dataset: DatasetRow,
+        rows: Sequence[CsvDecision],
+        indices: Sequence[int],
+        masks: list[int],
+    ) -> None:
+        self._note_mapping(dataset)
+        keys = [
+            (r.split, r.sequence, r.image, r.segment, r.source_class)
+            for r in (rows[i] for i in indices)
+        ]
+        if dataset.root is None:
+            found = mask_ids(self.connection, dataset.id, keys=keys)
+        else:
+            known = stored_masks(self.connection, dataset.id)
+            found = [known.get(key, 0) for key in keys]
+        for index, mask_id in zip(indices, found, strict=True):
+            masks[index] = mask_id
+            if not mask_id:
+                row = rows[index]
+                self._note(
+                    row,
+                    f"no mask {row.segment} of class {row.source_class!r} in image "
+                    f"{row.image!r} of split {row.split!r}; tasks make masks: `mseg-curate task make`",
+                )
+
+    def _note_mapping(self, dataset: DatasetRow) -> None:
+        found = load_mapping(self.connection, dataset.id, dataset=dataset.name)
+        if found is None:
+            return
+        self.revisions[dataset.name] = found[0]
+        for source, label in _defaults(found[1], self.labels).items():
+            self.shown[dataset.name, source] = label
+
+    def _note(self, row: CsvDecision, problem: str) -> None:
+        self.problems.append(f"line {row.line}: {problem}")
+
+
+def _defaults(mapping: DatasetMapping, labels: dict[str, int]) -> dict[str, int]:
+    return {
+        e.source: labels[e.targets[0]]
+        for e in mapping.entries
+        if e.relation in (Relation.KEEP, Relation.MERGE, Relation.SPLIT)
+    }
+
+
+def verify_decisions(store: Store) -> int:
+    """Recompute the hash chain of all decisions and return how many there are; raises StoreError where it breaks."""
+    with store.reading() as connection:
+        return verify_chain(connection)

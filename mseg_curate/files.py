@@ -1,0 +1,143 @@
+"""The only writer of files: atomic writes, hashes, safe joins, and JSON that is the same every time."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+
+from mseg_curate.errors import InputError, OutputError
+
+__all__ = [
+    "canonical_json",
+    "copy_file_atomically",
+    "read_text",
+    "safe_join",
+    "sha256_of",
+    "sha256_of_text",
+    "write_bytes_atomically",
+    "write_text_atomically",
+]
+
+_CHUNK_BYTES = 1 << 20
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes as 64 lower-case hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_of_text(text: str) -> str:
+    """Return the SHA-256 of a text's UTF-8 bytes as 64 lower-case hex digits."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def canonical_json(value: Mapping[str, object] | list[object], *, indent: int | None = None) -> str:
+    """Return the one JSON text that equal values share: sorted keys, no NaN, UTF-8 as it is."""
+    return json.dumps(
+        value,
+        sort_keys=True,
+        ensure_ascii=False,
+        allow_nan=False,
+        indent=indent,
+        separators=(",", ": ") if indent else (",", ":"),
+    )
+
+
+def read_text(path: Path) -> str:
+    """Read a UTF-8 text file; a byte-order mark is dropped.
+
+    Raises InputError if the file is missing, a folder, unreadable or not UTF-8.
+    """
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        raise InputError("no such file", path=path, hint="check the path") from None
+    except UnicodeDecodeError as error:
+        raise InputError(
+            "not a text file", path=path, place=f"byte {error.start}", expected="UTF-8"
+        ) from None
+    except OSError as error:
+        raise InputError(f"cannot be read ({error.strerror})", path=path) from error
+
+
+def write_bytes_atomically(path: Path, data: bytes) -> str:
+    """Write a file so that a reader, or a crash, sees the old bytes or the new ones; return the SHA-256.
+
+    Folders above `path` are made. Raises OutputError (disk full, no permission); nothing is left behind.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
+    except OSError as error:
+        raise _output_error(path, error) from error
+    part = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fchmod(file.fileno(), 0o644)
+        part.replace(path)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise _output_error(path, error) from error
+        raise
+    return hashlib.sha256(data).hexdigest()
+
+
+def write_text_atomically(path: Path, text: str) -> str:
+    """Write a UTF-8 text as `write_bytes_atomically` does."""
+    return write_bytes_atomically(path, text.encode())
+
+
+def copy_file_atomically(source: Path, target: Path) -> str:
+    """Copy a file's bytes as `write_bytes_atomically` does; return the SHA-256."""
+    digest = hashlib.sha256()
+    part = target.with_name(f".{target.name}.part")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with source.open("rb") as reader, part.open("wb") as writer:
+            while chunk := reader.read(_CHUNK_BYTES):
+                digest.update(chunk)
+                writer.write(chunk)
+        part.replace(target)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise _output_error(target, error) from error
+    return digest.hexdigest()
+
+
+def safe_join(root: Path, relative: str) -> Path:
+    """Join a relative POSIX path to a root that it must not leave.
+
+    Raises InputError for an absolute path and for one with `..` in it.
+    """
+    pure = PurePosixPath(relative)
+    if pure.is_absolute() or ".." in pure.parts or not pure.parts:
+        raise InputError(
+            "path leaves its folder", path=root, found=repr(relative), expected="a path below it"
+        )
+    return root.joinpath(*pure.parts)
+
+
+def _output_error(path: Path, error: OSError) -> OutputError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        folder = path.parent
+        while not folder.exists():
+            folder = folder.parent
+        free_mib = shutil.disk_usage(folder).free / 2**20
+        return OutputError(
+            f"{path}: no space left on the disk ({free_mib:.1f} MiB free); "
+            "free some, then run the same command again: what is done is kept"
+        )
+    return OutputError(f"{path}: cannot be written ({error.strerror or error})")

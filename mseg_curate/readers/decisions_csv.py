@@ -1,0 +1,338 @@
+"""Decisions as a plain CSV file: a header, then a row per decision."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import io
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Literal, TextIO, cast, get_args
+from uuid import UUID
+
+from mseg_curate.errors import DecisionError
+
+__all__ = ["OUTCOMES", "CsvDecision", "DecisionMode", "read_decisions_csv", "write_decisions_csv"]
+
+OUTCOMES = ("none_of_these", "unsure", "bad_mask")
+"""The outcomes that are no universal class."""
+
+DecisionMode = Literal["single", "grid", "import", "adjudication"]
+
+MAX_INTEGER = 2**63 - 1
+
+_REQUIRED = ("dataset", "split", "image", "segment", "source_class", "outcome", "annotator")
+_OPTIONAL = ("sequence", "decided_at", "milliseconds", "uuid", "mode")
+_COLUMNS = ("dataset", "split", "sequence", *_REQUIRED[2:], *_OPTIONAL[1:])
+_MODES: tuple[DecisionMode, ...] = get_args(DecisionMode)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+@dataclass(frozen=True, slots=True)
+class CsvDecision:
+    """One decision; `outcome` is a universal class or one of OUTCOMES, `line` where it was read.
+
+    `segment` and `milliseconds` are whole numbers from 0, `decided_at` is in UTC, `uuid` in its
+    usual form of 36 characters. `sequence` is '' where a dataset has none.
+    """
+
+    dataset: str
+    split: str
+    image: str
+    segment: int
+    source_class: str
+    outcome: str
+    annotator: str
+    sequence: str = ""
+    decided_at: datetime | None = None
+    milliseconds: int | None = None
+    uuid: str | None = None
+    mode: DecisionMode = "import"
+    line: int = field(default=0, compare=False)
+
+
+def read_decisions_csv(path: Path) -> list[CsvDecision]:
+    """Read the decisions of a CSV file in UTF-8, with or without a byte-order mark.
+
+    Raises DecisionError; with several bad lines, all of them are in its `problems`.
+    """
+    rows = _read_rows(path)
+    mistakes: list[DecisionError] = []
+    header = rows[0][1]
+    _check_header(header, path)
+    decisions: list[CsvDecision] = []
+    line_of_uuid: dict[str, int] = {}
+    for line, cells in rows[1:]:
+        row = _Row(path, line, dict(zip(header, cells, strict=False)), mistakes)
+        if len(cells) != len(header):
+            row.add(
+                "wrong number of cells",
+                expected=str(len(header)),
+                found=str(len(cells)) if cells else "a blank line",
+                hint="quote a cell that holds a comma, and take blank lines out",
+            )
+            continue
+        decision = _read_decision(row)
+        if decision.uuid is not None:
+            first = line_of_uuid.setdefault(decision.uuid, line)
+            if first != line:
+                row.add(
+                    "repeated uuid",
+                    "uuid",
+                    expected="one decision for each",
+                    found=f"{decision.uuid} in line {first} too",
+                    hint="take one of the lines out, or leave the uuid empty",
+                )
+        decisions.append(decision)
+    _raise_mistakes(mistakes, path)
+    return decisions
+
+
+def write_decisions_csv(stream: TextIO, rows: Iterable[CsvDecision]) -> None:
+    """Write decisions with all columns; read again they are equal.
+
+    Open files for it with `newline=""`. Raises DecisionError, before anything is written, for a
+    decision whose values could not be read again.
+    """
+    mistakes: list[DecisionError] = []
+    lines = []
+    for line, decision in enumerate(rows, start=2):
+        cells = _format_decision(decision)
+        if _read_decision(_Row("the written decisions", line, cells, mistakes)) != decision:
+            _Row("the written decisions", line, cells, mistakes).add(
+                "decision without a text form",
+                expected="a time in UTC and a uuid in lower case",
+                found=f"{cells['decided_at']!r} and {cells['uuid']!r}",
+                hint="convert them",
+            )
+        lines.append([cells[column] for column in _COLUMNS])
+    _raise_mistakes(mistakes, "the written decisions")
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(_COLUMNS)
+    writer.writerows(lines)
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    path: Path | str
+    line: int
+    cells: Mapping[str, str]
+    mistakes: list[DecisionError]
+
+    def add(
+        self, what: str, column: str | None = None, *, expected: str, found: str, hint: str
+    ) -> None:
+        place = str(self.line) if column is None else f"{self.line}, column {column}"
+        self.mistakes.append(
+            DecisionError(
+                what, path=self.path, place=place, expected=expected, found=found, hint=hint
+            )
+        )
+
+    def read_text(self, column: str, *, empty: bool = False) -> str:
+        cell = self.cells.get(column, "")
+        if not cell and not empty:
+            self.add("empty cell", column, expected="a value", found="nothing", hint="fill it in")
+        elif cell != cell.strip() or (not cell.isprintable() and _CONTROL.search(cell)):
+            self.add(
+                "stray blanks",
+                column,
+                expected="no blanks at the ends and no control characters",
+                found=repr(cell),
+                hint="take them out",
+            )
+        return cell
+
+    def read_whole_number(self, column: str) -> int:
+        cell = self.cells[column]
+        # int() alone would accept signs, blanks, underscores and digits of other scripts.
+        if cell.isascii() and cell.isdecimal() and len(cell) < 20 and int(cell) <= MAX_INTEGER:
+            return int(cell)
+        self.add(
+            "not a whole number",
+            column,
+            expected="digits alone",
+            found=repr(cell),
+            hint=f"it counts from 0 to {MAX_INTEGER}",
+        )
+        return 0
+
+    def read_time(self, column: str) -> datetime | None:
+        try:
+            time = datetime.fromisoformat(self.cells[column])
+        except ValueError:
+            time = None
+        if time is not None and time.utcoffset() == timedelta(0):
+            return time.astimezone(UTC)
+        self.add(
+            "not a time in UTC",
+            column,
+            expected="ISO 8601 with Z, as in 2024-05-31T17:20:05Z",
+            found=repr(self.cells[column]),
+            hint="convert local times to UTC",
+        )
+        return None
+
+    def read_uuid(self, column: str) -> str | None:
+        cell = self.cells[column]
+        try:
+            text = str(UUID(cell))
+        except ValueError:
+            text = ""
+        if text == cell.lower():
+            return text
+        self.add(
+            "not a uuid",
+            column,
+            expected="36 characters, as in 5f0c7a52-1d3e-4b7a-9c55-2f6f4b0e8a11",
+            found=repr(cell),
+            hint="leave it empty where there is none",
+        )
+        return None
+
+    def read_mode(self, column: str) -> DecisionMode:
+        cell = self.cells[column]
+        if cell not in _MODES:
+            self.add(
+                "unknown mode",
+                column,
+                expected=", ".join(_MODES),
+                found=repr(cell),
+                hint="leave it empty for import",
+            )
+        return cast(DecisionMode, cell)
+
+
+def _read_decision(row: _Row) -> CsvDecision:
+    given = {column for column in _OPTIONAL if row.cells.get(column)}
+    return CsvDecision(
+        dataset=row.read_text("dataset"),
+        split=row.read_text("split"),
+        image=row.read_text("image"),
+        segment=row.read_whole_number("segment"),
+        source_class=row.read_text("source_class"),
+        outcome=row.read_text("outcome"),
+        annotator=row.read_text("annotator"),
+        sequence=row.read_text("sequence", empty=True),
+        decided_at=row.read_time("decided_at") if "decided_at" in given else None,
+        milliseconds=row.read_whole_number("milliseconds") if "milliseconds" in given else None,
+        uuid=row.read_uuid("uuid") if "uuid" in given else None,
+        mode=row.read_mode("mode") if "mode" in given else "import",
+        line=row.line,
+    )
+
+
+def _format_decision(decision: CsvDecision) -> dict[str, str]:
+    time, milliseconds = decision.decided_at, decision.milliseconds
+    return {
+        "dataset": decision.dataset,
+        "split": decision.split,
+        "sequence": decision.sequence,
+        "image": decision.image,
+        "segment": str(decision.segment),
+        "source_class": decision.source_class,
+        "outcome": decision.outcome,
+        "annotator": decision.annotator,
+        "decided_at": "" if time is None else time.isoformat().replace("+00:00", "Z"),
+        "milliseconds": "" if milliseconds is None else str(milliseconds),
+        "uuid": decision.uuid or "",
+        "mode": decision.mode,
+    }
+
+
+def _read_rows(path: Path) -> list[tuple[int, list[str]]]:
+    """Return the rows, the header first, each with the number of its first line."""
+    reader = csv.reader(io.StringIO(_read_text(path), newline=""), strict=True)
+    rows = []
+    line = 1
+    try:
+        for row in reader:
+            rows.append((line, row))
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise DecisionError(
+            "unreadable quoting",
+            path=path,
+            place=line,
+            expected='a quoted cell that ends with " before the next comma',
+            found=str(error),
+            hint="close the quotes, or leave them out",
+        ) from error
+    if not rows:
+        raise DecisionError(
+            "empty file",
+            path=path,
+            place=1,
+            expected=f"a header with {', '.join(_REQUIRED)}",
+            found="nothing",
+            hint="begin with the header",
+        )
+    return rows
+
+
+def _read_text(path: Path) -> str:
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise DecisionError(
+            "unreadable file",
+            path=path,
+            expected="a CSV file",
+            found=error.strerror or str(error),
+            hint="check the path and its permissions",
+        ) from error
+    try:
+        return raw.decode().removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        raise DecisionError(
+            "undecodable text",
+            path=path,
+            place=raw.count(b"\n", 0, error.start) + 1,
+            expected="UTF-8",
+            found=f"the byte 0x{raw[error.start]:02x}",
+            hint="save the file as UTF-8",
+        ) from error
+
+
+def _check_header(header: Sequence[str], path: Path) -> None:
+    row = _Row(path, 1, {}, [])
+    for index, name in enumerate(header):
+        if name in header[:index]:
+            row.add(
+                "duplicate column",
+                name,
+                expected="each column once",
+                found=f"it as column {header.index(name) + 1} and column {index + 1}",
+                hint="take one of them out",
+            )
+        elif name not in _COLUMNS:
+            close = difflib.get_close_matches(name, _COLUMNS, n=1)
+            row.add(
+                "unknown column",
+                expected=f"some of {', '.join(_COLUMNS)}",
+                found=repr(name),
+                hint=f"did you mean {close[0]}?" if close else "take the column out",
+            )
+    missing = [name for name in _REQUIRED if name not in header]
+    if missing:
+        row.add(
+            "missing columns",
+            expected=", ".join(_REQUIRED),
+            found=f"no {', '.join(missing)}",
+            hint="the first line must name the columns, separated by commas",
+        )
+    _raise_mistakes(row.mistakes, path)
+
+
+def _raise_mistakes(mistakes: Sequence[DecisionError], path: Path | str) -> None:
+    if len(mistakes) == 1:
+        raise mistakes[0]
+    if mistakes:
+        raise DecisionError(
+            f"the decisions cannot be used: {len(mistakes)} mistakes",
+            path=path,
+            problems=[str(mistake) for mistake in mistakes],
+        )

@@ -1,0 +1,256 @@
+"""Rows of decisions, append-only and chained by hashes, and of the resolutions derived from them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, delete, func, insert, select
+
+from mseg_curate.core.consensus import Outcome, Resolution, Vote
+from mseg_curate.errors import StoreError
+from mseg_curate.store.engine import bulk_insert
+from mseg_curate.store.schema import annotator, image, mask, resolution
+
+__all__ = [
+    "NewDecision",
+    "annotator_id",
+    "append_decisions",
+    "current_decisions",
+    "known_uuids",
+    "latest_decision",
+    "mask_ids",
+    "replace_resolutions",
+    "resolution_state",
+    "stored_masks",
+    "verify_chain",
+    "votes_by_mask",
+]
+
+_COLUMNS = (
+    "uuid, mask_id, task_id, mapping_revision_id, shown_class_id, outcome, label_class_id, "
+    "annotator_id, mode, milliseconds, decided_at, supersedes_id"
+)
+
+NewDecision = tuple[
+    bytes, int, int | None, int | None, int | None, str, int | None, int, str, int | None, str | None,
+    int | None,
+]  # fmt: skip
+"""The columns of `_COLUMNS`: UUID, mask, task, revision, shown class, outcome, class, annotator, mode, ms, time,
+superseded decision. A tuple, since an import makes hundreds of thousands."""
+
+
+@dataclass(frozen=True)
+class CurrentDecision:
+    """The last word of an annotator on a mask."""
+
+    id: int
+    outcome: str
+    label_class_id: int | None
+
+
+def annotator_id(connection: Connection, name: str, *, kind: str, now: str) -> int:
+    """Return the row of an annotator, made where there is none; raises StoreError for another kind."""
+    row = connection.execute(select(annotator).where(annotator.c.name == name)).first()
+    if row is None:
+        made: int = connection.execute(
+            insert(annotator).values(name=name, kind=kind, created_at=now).returning(annotator.c.id)
+        ).scalar_one()
+        return made
+    if row.kind != kind:
+        raise StoreError(
+            f"annotator {name!r} is stored as {row.kind}, not {kind}; choose another name"
+        )
+    return int(row.id)
+
+
+def mask_ids(
+    connection: Connection, dataset_id: int, *, keys: Sequence[tuple[str, str, str, int, str]]
+) -> list[int]:
+    """Return the row ids of masks named by (split, sequence, image, segment, source class).
+
+    Images and masks that no one knew are made without pixels; `dataset add` and `task make` bind them later.
+    """
+    images = _image_ids(connection, dataset_id)
+    missing = dict.fromkeys(key[:3] for key in keys if key[:3] not in images)
+    bulk_insert(
+        connection,
+        "image (dataset_id, split, sequence, name)",
+        [(dataset_id, *key) for key in missing],
+    )
+    if missing:
+        images = _image_ids(connection, dataset_id)
+    known = _mask_rows(connection, dataset_id)
+    row_ids: list[int] = []
+    new: list[tuple[int, str, int, int]] = []
+    next_id = 1 + (connection.execute(select(func.max(mask.c.id))).scalar_one() or 0)
+    for split, sequence, name, segment, source_class in keys:
+        key = (images[split, sequence, name], segment, source_class)
+        row_id = known.get(key)
+        if row_id is None:
+            row_id = known[key] = next_id + len(new)
+            new.append((row_id, source_class, key[0], segment))
+        row_ids.append(row_id)
+    bulk_insert(connection, "mask (id, source_class, image_id, segment)", new)
+    return row_ids
+
+
+def _image_ids(connection: Connection, dataset_id: int) -> dict[tuple[str, str, str], int]:
+    rows = connection.exec_driver_sql(
+        "SELECT split, sequence, name, id FROM image WHERE dataset_id = ?", (dataset_id,)
+    )
+    return {(split, sequence, name): row_id for split, sequence, name, row_id in rows}
+
+
+def _mask_rows(connection: Connection, dataset_id: int) -> dict[tuple[int, int, str], int]:
+    rows = connection.execute(
+        select(mask.c.image_id, mask.c.segment, mask.c.source_class, mask.c.id)
+        .join(image, image.c.id == mask.c.image_id)
+        .where(image.c.dataset_id == dataset_id)
+    )
+    return {(image_id, segment, name): row_id for image_id, segment, name, row_id in rows}
+
+
+def stored_masks(
+    connection: Connection, dataset_id: int
+) -> dict[tuple[str, str, str, int, str], int]:
+    """Return the row id of every mask of a dataset by (split, sequence, image, segment, source class)."""
+    rows = connection.exec_driver_sql(
+        "SELECT i.split, i.sequence, i.name, m.segment, m.source_class, m.id FROM mask AS m "
+        "JOIN image AS i ON i.id = m.image_id WHERE i.dataset_id = ?",
+        (dataset_id,),
+    )
+    return {(s, q, n, g, c): row_id for s, q, n, g, c, row_id in rows}
+
+
+def known_uuids(connection: Connection) -> set[bytes]:
+    """Return the UUIDs of all decisions, as 16 bytes each."""
+    return {row[0] for row in connection.exec_driver_sql("SELECT uuid FROM decision")}
+
+
+def latest_decision(connection: Connection) -> tuple[int, bytes]:
+    """Return the id and the row hash of the newest decision; (0, 32 zero bytes) before the first."""
+    row = connection.exec_driver_sql(
+        "SELECT id, row_hash FROM decision ORDER BY id DESC LIMIT 1"
+    ).first()
+    return (int(row[0]), bytes(row[1])) if row else (0, bytes(32))
+
+
+def append_decisions(connection: Connection, new: Iterable[NewDecision]) -> int:
+    """Append decisions, each chained to the one before; returns how many.
+
+    Callers leave out UUIDs that are stored already.
+    """
+    row_id, previous = latest_decision(connection)
+    sha256 = hashlib.sha256
+    rows = []
+    for values in new:
+        row_id += 1
+        previous = sha256(previous + repr(values).encode()).digest()
+        rows.append((row_id, *values, previous))
+    bulk_insert(connection, f"decision (id, {_COLUMNS}, row_hash)", rows)
+    return len(rows)
+
+
+def verify_chain(connection: Connection) -> int:
+    """Recompute the hash chain over all decisions and return how many there are.
+
+    Raises StoreError at the first row that was changed, removed or put between others.
+    """
+    previous = bytes(32)
+    count = 0
+    for row in connection.exec_driver_sql(
+        f"SELECT id, row_hash, {_COLUMNS} FROM decision ORDER BY id"
+    ):
+        row_id, row_hash, *values = row
+        previous = hashlib.sha256(previous + repr(tuple(values)).encode()).digest()
+        if previous != row_hash:
+            raise StoreError(
+                f"decision {row_id} or one before it was changed outside mseg-curate: its row hash does "
+                "not follow from the rows before; restore a copy of the store"
+            )
+        count += 1
+    return count
+
+
+def current_decisions(connection: Connection) -> dict[tuple[int, int], CurrentDecision]:
+    """Return the decision that stands per (mask, annotator)."""
+    rows = connection.exec_driver_sql(
+        "SELECT mask_id, annotator_id, id, outcome, label_class_id FROM decision AS d "
+        "WHERE NOT EXISTS (SELECT 1 FROM decision AS l WHERE l.supersedes_id = d.id) ORDER BY id"
+    )
+    return {
+        (mask_id, by): CurrentDecision(row_id, outcome, label)
+        for mask_id, by, row_id, outcome, label in rows
+    }
+
+
+def votes_by_mask(connection: Connection, as_of: int) -> Iterator[tuple[int, list[Vote]]]:
+    """Yield (mask id, the votes that stood on it after decision `as_of`), in the order of the masks."""
+    rows = connection.exec_driver_sql(
+        "SELECT mask_id, outcome, label_class_id FROM decision AS d "
+        "WHERE id <= ? AND NOT EXISTS "
+        "(SELECT 1 FROM decision AS l WHERE l.supersedes_id = d.id AND l.id <= ?) "
+        "ORDER BY mask_id, id",
+        (as_of, as_of),
+    )
+    current = 0
+    votes: list[Vote] = []
+    for mask_id, outcome, label in rows:
+        if votes and mask_id != current:
+            yield current, votes
+            votes = []
+        current = mask_id
+        votes.append(Vote(Outcome(outcome), label))
+    if votes:
+        yield current, votes
+
+
+def replace_resolutions(
+    connection: Connection,
+    found: Sequence[tuple[int, Resolution]],
+    *,
+    policy: str,
+    as_of_decision: int,
+) -> None:
+    """Put the resolutions (mask id, Resolution) in the place of all that were there."""
+    connection.execute(delete(resolution))
+    bulk_insert(
+        connection,
+        "resolution (mask_id, policy, outcome, label_class_id, votes, agreement, as_of_decision)",
+        [
+            (mask_id, policy, r.outcome.value, r.class_id, r.votes, r.agreement, as_of_decision)
+            for mask_id, r in found
+        ],
+    )
+
+
+@dataclass(frozen=True)
+class ResolutionState:
+    """What the stored resolutions were derived from, and a hash over all of them."""
+
+    policy: str
+    as_of_decision: int
+    decision_hash: str
+    sha256: str
+
+
+def resolution_state(connection: Connection) -> ResolutionState:
+    """Return the state of the stored resolutions; policy `none` where nothing was resolved."""
+    digest = hashlib.sha256()
+    rows = connection.exec_driver_sql(
+        "SELECT d.name, i.split, i.sequence, i.name, m.segment, m.source_class, r.outcome, u.name "
+        "FROM resolution AS r JOIN mask AS m ON m.id = r.mask_id JOIN image AS i ON i.id = m.image_id "
+        "JOIN dataset AS d ON d.id = i.dataset_id LEFT JOIN label_class AS u ON u.id = r.label_class_id "
+        "ORDER BY 1, 2, 3, 4, 5, 6"
+    )
+    for row in rows:
+        digest.update(repr(tuple(row)).encode())
+    first = connection.exec_driver_sql(
+        "SELECT r.policy, r.as_of_decision, d.row_hash FROM resolution AS r "
+        "JOIN decision AS d ON d.id = r.as_of_decision LIMIT 1"
+    ).first()
+    if first is None:
+        return ResolutionState("none", 0, "", digest.hexdigest())
+    return ResolutionState(first[0], int(first[1]), bytes(first[2]).hex(), digest.hexdigest())

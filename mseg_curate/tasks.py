@@ -1,0 +1,113 @@
+"""Make a task: find every mask of a class that must be split, and store the question."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mseg_curate.core.mapping import ClassMapping, Relation
+from mseg_curate.core.mask import Mask
+from mseg_curate.errors import MappingError, StoreError
+from mseg_curate.files import safe_join
+from mseg_curate.ingest import colour_table, label_map_of
+from mseg_curate.progress import map_in_threads
+from mseg_curate.readers.folder import load_segment_map
+from mseg_curate.segments import find_components, find_segments
+from mseg_curate.store import Connection, Store
+from mseg_curate.store.datasets import DatasetRow, ImageRow, class_rows, list_images, load_dataset
+from mseg_curate.store.masks import TaskRow, bind_masks, create_task, list_tasks, load_task
+from mseg_curate.store.taxonomies import label_class_ids, load_mapping
+
+__all__ = ["MadeTask", "all_tasks", "make_task"]
+
+
+@dataclass(frozen=True)
+class MadeTask:
+    """A task that `make_task` stored, with the images its masks lie in."""
+
+    task: TaskRow
+    images: int
+    area_px: int
+
+
+def make_task(
+    store: Store, name: str, *, dataset: str, source_class: str, redundancy: int = 1, now: str
+) -> MadeTask:
+    """Store a task that asks of every mask of a split class which candidate it shows.
+
+    Masks are the native segments where the dataset has them, else the 8-connected components. Raises StoreError where
+    the task exists or the dataset has no pixels, MappingError where the class is not to be split.
+    """
+    with store.reading() as connection:
+        if any(task.name == name for task in list_tasks(connection)):
+            raise StoreError(f"task {name!r} exists already; choose another name")
+        row = load_dataset(connection, dataset)
+        revision, entry = _split_entry(connection, row, source_class)
+        images = list_images(connection, row.id, with_class=source_class)
+    class_id = {n: i for i, n in row.classes}[source_class]
+    found = _find_masks(row, images, class_id)
+    if not found:
+        raise MappingError(
+            f"class {source_class!r} of dataset {dataset} has no pixels: no task needed"
+        )
+    with store.writing() as connection:
+        labels = label_class_ids(connection)
+        mask_ids = bind_masks(connection, source_class, found=found)
+        create_task(
+            connection,
+            name,
+            dataset_class_id=class_rows(connection, row.id)[source_class],
+            mapping_revision=revision,
+            redundancy=redundancy,
+            candidates=[labels[c] for c in entry.candidates],
+            mask_ids=mask_ids,
+            now=now,
+        )
+        task = load_task(connection, name)
+    return MadeTask(task, len(images), sum(mask.area_px for _, mask in found))
+
+
+def _split_entry(
+    connection: Connection, row: DatasetRow, source_class: str
+) -> tuple[int, ClassMapping]:
+    if row.root is None:
+        raise StoreError(
+            f"dataset {row.name} has no pixels yet; add its folder with `mseg-curate dataset add`"
+        )
+    found = load_mapping(connection, row.id, dataset=row.name)
+    if found is None:
+        raise StoreError(
+            f"dataset {row.name} has no mapping yet; import one with `mseg-curate mapping import`"
+        )
+    revision, mapping = found
+    entry = mapping.entry(source_class)
+    if entry.relation is not Relation.SPLIT:
+        splits = ", ".join(repr(e.source) for e in mapping.splits) or "none"
+        raise MappingError(
+            f"class {source_class!r} of dataset {row.name} needs no task",
+            expected=f"a class that the mapping splits ({splits})",
+            found=entry.relation.value,
+        )
+    return revision, entry
+
+
+def _find_masks(row: DatasetRow, images: list[ImageRow], class_id: int) -> list[tuple[int, Mask]]:
+    colours = colour_table(row.layout)
+
+    def find(image: ImageRow) -> list[Mask]:
+        label_map = label_map_of(row, image, colours)
+        if image.segment_file is None or row.root is None:
+            return find_components(label_map, class_id)
+        return find_segments(
+            label_map, class_id, load_segment_map(safe_join(row.root, image.segment_file))
+        )
+
+    per_image = map_in_threads(find, images, total=len(images), what="finding masks")
+    return [
+        (image.id, mask) for image, masks in zip(images, per_image, strict=True) for mask in masks
+    ]
+
+
+def all_tasks(store: Store) -> list[TaskRow]:
+    """Return all tasks of a store."""
+    with store.reading() as connection:
+        return list_tasks(connection)

@@ -18,6 +18,8 @@ from baselines.exports import IGNORE
 
 __all__ = ["Augmentation", "augment_batch", "choose_augmentation"]
 
+# Half of 0 … 255: the shifts of `jitter` are in units of it.
+COLOUR_RANGE: Final = 127.5
 # What a 5 × 5 Gaussian has as standard deviation when only its size is given.
 BLUR_SIGMA: Final = 0.3 * ((5 - 1) * 0.5 - 1) + 0.8
 
@@ -26,11 +28,14 @@ BLUR_SIGMA: Final = 0.3 * ((5 - 1) * 0.5 - 1) + 0.8
 class Augmentation:
     """Where a crop comes from.
 
-    `theta` maps the crop's coordinates to the image's, both in −1 … 1 from edge to edge.
+    `theta` maps the crop's coordinates to the image's, both in −1 … 1 from edge to edge. Colours, less
+    the mean, are multiplied by `contrast` and moved by `shift` (in units of 0 … 255).
     """
 
     theta: tuple[tuple[float, float, float], tuple[float, float, float]]
     blur: bool
+    contrast: float = 1.0
+    shift: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
 
 def choose_augmentation(
@@ -58,7 +63,13 @@ def choose_augmentation(
     for (by_x, by_y), extent in ((x_of, width), (y_of, height)):
         shift = by_x * right + by_y * down
         rows.append((2 * by_x * half / extent, 2 * by_y * half / extent, 2 * shift / extent))
-    return Augmentation(theta=(rows[0], rows[1]), blur=blur)
+    contrast, *moves = config.jitter * rng.standard_normal(4)
+    return Augmentation(
+        theta=(rows[0], rows[1]),
+        blur=blur,
+        contrast=max(0.2, 1.0 + float(contrast)),
+        shift=(COLOUR_RANGE * moves[0], COLOUR_RANGE * moves[1], COLOUR_RANGE * moves[2]),
+    )
 
 
 def _choose_offset(chance: float, extent: float, crop_px: int) -> float:
@@ -102,6 +113,9 @@ def _cut(
     grid = F.affine_grid(theta, [1, 1, crop_px, crop_px], align_corners=False)
     # Outside the image grid_sample reads zeros, so zero must be what belongs there.
     centred = sample.image[None].to(mean.device).float() - mean
+    if augmentation.contrast != 1.0 or any(augmentation.shift):
+        shift = torch.tensor(augmentation.shift, dtype=torch.float32, device=mean.device)
+        centred = centred * augmentation.contrast + shift.view(1, 3, 1, 1)
     image = F.grid_sample(centred, grid, "bilinear", "zeros", align_corners=False) + mean
     shifted = sample.labels[None, None].to(mean.device).float() - IGNORE
     label_map = F.grid_sample(shifted, grid, "nearest", "zeros", align_corners=False) + IGNORE

@@ -71,6 +71,7 @@ class TrainConfig:
     rotate_p: float = 0.5  # probability of rotating
     blur_p: float = 0.5  # probability of a 5 × 5 Gaussian blur
     flip_p: float = 0.5  # probability of mirroring left to right
+    jitter: float = 0.0  # spread of random contrast and of random shifts of each colour; 0 is the paper
     loss_stride: int = 1  # the loss looks at every k-th pixel of every k-th row; 1 is the paper
     precision: str = "float32"  # float32 or bfloat16 (autocast)
     log_every: int = 20  # steps between two lines of the log; losses are read back only then
@@ -125,10 +126,10 @@ _SMALL = TrainConfig(
     frozen_blocks=4,
     steps=600,
     batch=8,
-    base_px=192,
+    base_px=177,
     crop_px=177,
     optimizer="adamw",
-    lr=2e-4,
+    lr=5e-4,
     head_lr_factor=5.0,
     weight_decay=1e-2,
     warmup=30,
@@ -158,6 +159,7 @@ _TINY = TrainConfig(
     scale_min=0.8,
     scale_max=1.25,
     blur_p=0.0,
+    jitter=0.2,
     loss_stride=2,
     checkpoint_every=100,
     cache_mib=512,
@@ -169,7 +171,7 @@ PRESETS: Final[Mapping[str, TrainConfig]] = MappingProxyType(
 EVALUATIONS: Final[Mapping[str, EvalConfig]] = MappingProxyType(
     {
         "paper": EvalConfig(),
-        "small": EvalConfig(base_px=192, crop_px=177),
+        "small": EvalConfig(base_px=177, crop_px=177),
         "tiny": EvalConfig(base_px=96, crop_px=97),
     }
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
@@ -207,6 +208,11 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return load_file(path)
         loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        # The library's own words advise to load anything; a file that is not just tensors stays out.
+        raise TrainingError(
+            f"{path}: weights cannot be read: not a file of tensors alone"
+        ) from error
     except (OSError, RuntimeError, SafetensorError, ValueError, EOFError) as error:
         raise TrainingError(f"{path}: weights cannot be read: {error}") from error
     if not isinstance(loaded, dict):

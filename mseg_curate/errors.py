@@ -12,6 +12,7 @@ MsegCurateError
 │   └── StoreVersionError   the store was made by another version, or is no store
 ├── OutputError             a file could not be written: disk full, no permission
 ├── TrainingError           the trainer cannot go on: a loss that is not finite, weights that do not fit
+│   └── TrainingStoppedError  it was asked to stop; what it has done is kept
 └── MissingExtraError       an optional dependency is not installed
 """
 
@@ -34,6 +35,7 @@ __all__ = [
     "StoreVersionError",
     "TaxonomyError",
     "TrainingError",
+    "TrainingStoppedError",
 ]
 
 SHOWN_PROBLEMS = 20
@@ -127,6 +129,10 @@ class OutputError(MsegCurateError):
 
 class TrainingError(MsegCurateError):
     """The trainer cannot go on."""
+
+
+class TrainingStoppedError(TrainingError):
+    """Training was asked to stop; what it has done is kept, and a second call goes on."""
 
 
 class MissingExtraError(MsegCurateError):

@@ -41,7 +41,7 @@ JOURNAL = ".journal.jsonl"
 
 @dataclass(frozen=True)
 class Export:
-    """What an export came to: `written` label maps now, `kept` ones of an earlier try, pixels by what became of them."""
+    """What an export came to: label maps `written` now and `kept` from an earlier try, and pixels by their fate."""
 
     path: Path
     arm: Arm
@@ -242,7 +242,7 @@ def _write(job: _Job, out: Path, plan: ExportPlan) -> _Done:
     files = {job.label_path: write_bytes_atomically(target, encode_label_png(label_map))}
     if job.image_path is not None:
         files[job.image_path] = _copy_image(job, out, job.image_path)
-    return _Done(job.label_path, files, counts)
+    return _Done(job.label_path, files, dict(counts))
 
 
 def _copy_image(job: _Job, out: Path, path: str) -> str:

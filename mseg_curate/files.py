@@ -100,20 +100,30 @@ def write_text_atomically(path: Path, text: str) -> str:
 
 
 def copy_file_atomically(source: Path, target: Path) -> str:
-    """Copy a file's bytes as `write_bytes_atomically` does; return the SHA-256."""
+    """Copy a file's bytes as `write_bytes_atomically` does; return the SHA-256.
+
+    Raises InputError for a source that cannot be opened.
+    """
     digest = hashlib.sha256()
     part = target.with_name(f".{target.name}.part")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with source.open("rb") as reader, part.open("wb") as writer:
-            while chunk := reader.read(_CHUNK_BYTES):
-                digest.update(chunk)
-                writer.write(chunk)
-        part.replace(target)
+        reader = source.open("rb")
     except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
-        raise _output_error(target, error) from error
+        raise InputError(f"cannot be read ({error.strerror})", path=source) from error
+    with reader:
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with part.open("wb") as writer:
+                while chunk := reader.read(_CHUNK_BYTES):
+                    digest.update(chunk)
+                    writer.write(chunk)
+            part.replace(target)
+        except BaseException as error:
+            with contextlib.suppress(OSError):
+                part.unlink(missing_ok=True)
+            if isinstance(error, OSError):
+                raise _output_error(target, error) from error
+            raise
     return digest.hexdigest()
 
 

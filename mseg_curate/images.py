@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import io
 import struct
+import threading
 import warnings
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -49,10 +52,36 @@ _DECODE_ERRORS = (
     struct.error,
     zlib.error,
     Image.DecompressionBombError,
-    Image.DecompressionBombWarning,
 )
 
-warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
+
+class _QuietPillow:
+    """Silences Pillow's warnings (broken EXIF, sizes checked here) while any thread decodes.
+
+    `warnings.catch_warnings` alone is undone in the wrong order where threads overlap.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users = 0
+        self._filters = warnings.catch_warnings()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._users:
+                self._filters = warnings.catch_warnings()
+                self._filters.__enter__()
+                warnings.filterwarnings("ignore", module=r"PIL\.")
+            self._users += 1
+
+    def __exit__(self, *exception: object) -> None:
+        with self._lock:
+            self._users -= 1
+            if not self._users:
+                self._filters.__exit__(None, None, None)
+
+
+_QUIET = _QuietPillow()
 
 
 def read_label(path: Path) -> npt.NDArray[np.uint8 | np.uint16]:
@@ -74,11 +103,13 @@ def read_label(path: Path) -> npt.NDArray[np.uint8 | np.uint16]:
     if kind == _RGB and depth == 16:
         raise ImageError("label map has 16-bit colours", path=path, expected="8-bit colours")
     try:
-        with Image.open(path, formats=("PNG",)) as picture:
+        with _QUIET, path.open("rb") as file, Image.open(file, formats=("PNG",)) as picture:
             picture.load()
             pixels = np.asarray(picture)
     except _DECODE_ERRORS as error:
         raise _damaged(path, error) from error
+    if pixels.shape[:2] != (height, width) or (pixels.dtype.itemsize == 2) != (depth == 16):
+        raise _damaged(path, ValueError("two headers that differ"))
     if kind == _GREY and depth in (2, 4):
         return (pixels // (255 // ((1 << depth) - 1))).astype(np.uint8)
     if depth == 16:
@@ -92,11 +123,8 @@ def read_image(path: Path) -> npt.NDArray[np.uint8]:
     Raises ImageError for a file that is missing, damaged, too large, of an unknown format, or that asks
     to be rotated by its EXIF orientation: its label map would not turn with it.
     """
-    with _open_image(path) as picture:
-        try:
-            return np.asarray(picture.convert("RGB"))
-        except _DECODE_ERRORS as error:
-            raise _damaged(path, error) from error
+    with _opened_photo(path) as picture:
+        return np.asarray(picture.convert("RGB"))
 
 
 def probe_image(path: Path) -> tuple[int, int]:
@@ -104,13 +132,10 @@ def probe_image(path: Path) -> tuple[int, int]:
 
     Raises ImageError as `read_image` does: a file that passes can be read.
     """
-    with _open_image(path) as picture:
+    with _opened_photo(path) as picture:
         width, height = picture.size
-        try:
-            picture.draft("RGB", (max(1, width // 8), max(1, height // 8)))
-            picture.load()
-        except _DECODE_ERRORS as error:
-            raise _damaged(path, error) from error
+        picture.draft("RGB", (max(1, width // 8), max(1, height // 8)))
+        picture.load()
         return height, width
 
 
@@ -173,45 +198,52 @@ def _png_header(path: Path) -> tuple[int, int, int, int]:
     return height, width, depth, kind
 
 
-def _open_image(path: Path) -> Image.Image:
+@contextmanager
+def _opened_photo(path: Path) -> Iterator[Image.Image]:
+    """Yield a photo whose header was checked; what decoding it raises in the block becomes ImageError."""
     try:
-        picture = Image.open(path, formats=_IMAGE_FORMATS)
+        # Pillow leaves a file open that it opened by name and could not identify.
+        file = path.open("rb")
     except FileNotFoundError:
         raise ImageError("no such file", path=path) from None
-    except _DECODE_ERRORS as error:
-        raise _damaged(path, error) from error
-    try:
-        width, height = picture.size
-        if width * height > MAX_PIXELS:
-            raise _too_large(path, (height, width))
-        if picture.mode not in _IMAGE_MODES:
-            raise ImageError(
-                "photo of an unknown kind", path=path, expected="RGB or grey", found=picture.mode
-            )
-        orientation = picture.getexif().get(_EXIF_ORIENTATION, 1)
-        if orientation != 1:
-            raise ImageError(
-                "photo asks to be rotated",
-                path=path,
-                expected="EXIF orientation 1",
-                found=str(orientation),
-                hint="rotate the pixels for good, or remove the tag if the label map fits as it is",
-            )
-    except _DECODE_ERRORS as error:
-        picture.close()
-        raise _damaged(path, error) from error
-    except ImageError:
-        picture.close()
-        raise
-    return picture
+    except OSError as error:
+        raise ImageError(f"cannot be read ({error.strerror})", path=path) from error
+    with file, _QUIET:
+        try:
+            with Image.open(file, formats=_IMAGE_FORMATS) as picture:
+                _check_photo(path, picture)
+                yield picture
+        except Image.DecompressionBombError as error:
+            raise _too_large(path, None) from error
+        except _DECODE_ERRORS as error:
+            raise _damaged(path, error) from error
 
 
-def _too_large(path: Path, size_hw: tuple[int, int]) -> ImageError:
+def _check_photo(path: Path, picture: Image.Image) -> None:
+    width, height = picture.size
+    if width * height > MAX_PIXELS:
+        raise _too_large(path, (height, width))
+    if picture.mode not in _IMAGE_MODES:
+        raise ImageError(
+            "photo of an unknown kind", path=path, expected="RGB or grey", found=picture.mode
+        )
+    orientation = picture.getexif().get(_EXIF_ORIENTATION, 1)
+    if orientation != 1:
+        raise ImageError(
+            "photo asks to be rotated",
+            path=path,
+            expected="EXIF orientation 1",
+            found=str(orientation),
+            hint="rotate the pixels for good, or remove the tag if the label map fits as it is",
+        )
+
+
+def _too_large(path: Path, size_hw: tuple[int, int] | None) -> ImageError:
     return ImageError(
         "picture is too large",
         path=path,
         expected=f"at most {MAX_PIXELS:,} pixels",
-        found=f"{size_hw[0]}×{size_hw[1]}",
+        found=f"{size_hw[0]}×{size_hw[1]}" if size_hw else "more than twice that",
     )
 
 

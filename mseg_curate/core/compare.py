@@ -103,13 +103,7 @@ def compare_arms(
     tests = _check_runs(counts, reference, resamples=resamples, level=level)
     seeds = len(counts[reference])
     draws = _draw_seeds(rng, resamples, seeds)
-    counted = {
-        test: scored_classes(first.truth.sum(axis=0), mode=mode, predictable=first.predictable)
-        for test, first in tests.items()
-    }
-    empty = [test for test, flags in counted.items() if not flags.any()]
-    if empty:
-        raise InputError("tests in which no class can score", found=", ".join(empty))
+    counted = _choose_classes(tests, mode)
     scores: dict[str, dict[str, _Scores]] = {arm: {} for arm in counts}
     for test, first in tests.items():
         images = _draw_images(rng, resamples, len(first.image_ids))
@@ -118,14 +112,13 @@ def compare_arms(
             scores[arm][test] = _score(
                 chosen, images, draws=draws, counted=counted[test], mode=mode
             )
-
     means = {
         arm: {test: _average_seeds(score.runs, draws) for test, score in by_test.items()}
         for arm, by_test in scores.items()
     }
     harmonic = {arm: _combine_tests(by_test, draws) for arm, by_test in scores.items()}
     others = [arm for arm in counts if arm != reference]
-    ours = scores[reference]
+    names = {test: first.classes for test, first in tests.items()}
     return Comparison(
         reference=reference,
         arms=tuple(counts),
@@ -137,46 +130,73 @@ def compare_arms(
         seeds_resampled=seeds > 1,
         images={test: len(first.image_ids) for test, first in tests.items()},
         left_out={
-            test: tuple(np.array(first.classes)[~counted[test]].tolist())
-            for test, first in tests.items()
+            test: tuple(np.array(names[test])[~flags].tolist()) for test, flags in counted.items()
         },
-        mean_iou={
-            arm: {test: float(rows[0]) for test, rows in by_test.items()}
-            for arm, by_test in means.items()
-        },
-        harmonic={arm: float(rows[0]) for arm, rows in harmonic.items()},
-        class_iou={
-            arm: {
-                test: dict(zip(tests[test].classes, score.classes[0].tolist(), strict=True))
-                for test, score in by_test.items()
-            }
-            for arm, by_test in scores.items()
-        },
-        differences={
-            arm: {
-                test: _estimate(means[reference][test] - means[arm][test], level) for test in tests
-            }
-            for arm in others
-        },
+        mean_iou={arm: _first_rows(by_test) for arm, by_test in means.items()},
+        harmonic=_first_rows(harmonic),
+        class_iou={arm: _name_classes(by_test, names) for arm, by_test in scores.items()},
+        differences={arm: _differ(means[reference], means[arm], level) for arm in others},
         harmonic_differences={
             arm: _estimate(harmonic[reference] - harmonic[arm], level) for arm in others
         },
         class_differences={
-            arm: {
-                test: {
-                    name: _estimate(column, level)
-                    for name, column in zip(
-                        first.classes,
-                        (ours[test].classes - scores[arm][test].classes).T,
-                        strict=True,
-                    )
-                }
-                for test, first in tests.items()
-            }
+            arm: _differ_by_class(scores[reference], scores[arm], names, level=level)
             for arm in others
         },
         note=_note(seeds, level, resamples),
     )
+
+
+def _choose_classes(
+    tests: Mapping[str, ImageCounts], mode: Mode
+) -> dict[str, npt.NDArray[np.bool_]]:
+    """Say per test which classes count; raise InputError for a test in which none does."""
+    counted = {
+        test: scored_classes(first.truth.sum(axis=0), mode=mode, predictable=first.predictable)
+        for test, first in tests.items()
+    }
+    empty = [test for test, flags in counted.items() if not flags.any()]
+    if empty:
+        raise InputError("tests in which no class can score", found=", ".join(empty))
+    return counted
+
+
+def _first_rows(rows: Mapping[str, Floats]) -> dict[str, float]:
+    """Read what was measured off each key's rows."""
+    return {key: float(values[0]) for key, values in rows.items()}
+
+
+def _name_classes(
+    by_test: Mapping[str, _Scores], names: Mapping[str, Sequence[str]]
+) -> dict[str, dict[str, float]]:
+    return {
+        test: dict(zip(names[test], score.classes[0].tolist(), strict=True))
+        for test, score in by_test.items()
+    }
+
+
+def _differ(
+    ours: Mapping[str, Floats], theirs: Mapping[str, Floats], level: float
+) -> dict[str, Difference]:
+    return {test: _estimate(rows - theirs[test], level) for test, rows in ours.items()}
+
+
+def _differ_by_class(
+    ours: Mapping[str, _Scores],
+    theirs: Mapping[str, _Scores],
+    names: Mapping[str, Sequence[str]],
+    *,
+    level: float,
+) -> dict[str, dict[str, Difference]]:
+    return {
+        test: {
+            name: _estimate(rows, level)
+            for name, rows in zip(
+                names[test], (score.classes - theirs[test].classes).T, strict=True
+            )
+        }
+        for test, score in ours.items()
+    }
 
 
 def _check_runs(

@@ -34,10 +34,13 @@ def lookup_table(
     """Return the array of 65,536 target ids that maps each source id to a target id.
 
     It has an entry for every 16-bit id, so that none can index past it. Ids that are not in `pairs` become
-    `ignore_label`, never class 0; callers refuse them beforehand.
+    `ignore_label`, never class 0; callers refuse them beforehand. Raises ValueError for a source id outside
+    0 … 65,535.
     """
     table = np.full(65_536, ignore_label, dtype)
     for source_id, target_id in pairs:
+        if not 0 <= source_id < len(table):
+            raise ValueError(f"source id {source_id}: expected 0 … {len(table) - 1}")
         table[source_id] = target_id
     return table
 
@@ -84,6 +87,10 @@ def decode_colours(
     Pixels of unknown colours carry the largest id of the dtype; a caller must not use the map then.
     """
     packed = pack_rgb(colours)
+    if not len(table.packed):
+        return np.full(packed.shape, 255, np.uint8), _unknown_colours(
+            packed, np.zeros(packed.shape, np.bool_)
+        )
     place = np.searchsorted(table.packed, packed)
     place[place == len(table.packed)] = 0
     known = table.packed[place] == packed
@@ -133,10 +140,12 @@ def paint(
 
     `target` and `source` are (H, W); `mask` is the (h, w) bool crop whose first pixel lies at `top_left`
     (row, column). Pixels of the mask that carry another class in `source` stay as they are: MSeg's own tool
-    painted over them.
+    painted over them. Raises ValueError for a mask that is not inside the map.
     """
     row, column = top_left
     height, width = mask.shape
+    if min(top_left) < 0 or row + height > source.shape[0] or column + width > source.shape[1]:
+        raise ValueError(f"mask {mask.shape} at {top_left} is not inside the map {source.shape}")
     window = np.s_[row : row + height, column : column + width]
     chosen = mask & (source[window] == source_id)
     target[window][chosen] = value

@@ -138,7 +138,12 @@ class LabelSpace:
         return len(self.names) + self.sets.index(tuple(sorted(self._ids[n] for n in candidates)))
 
     def id_in_arm(self, entry: ClassMapping, arm: Arm, unresolved: Unresolved) -> int:
-        """Return the id that all pixels of a dataset class carry in an arm, before decisions are painted."""
+        """Return the id that all pixels of a training class carry in an arm, before decisions are painted.
+
+        Raises MappingError for a test class: its pixels never become universal ids.
+        """
+        if entry.relation is Relation.TEST:
+            raise MappingError(f"test class {entry.source!r} has no id in a training arm")
         if entry.relation is Relation.IGNORE:
             return self.ignore_label
         if entry.relation is not Relation.SPLIT:
@@ -158,12 +163,22 @@ def mapping_of_column(column: TaxonomyColumn, class_names: Sequence[str]) -> Dat
 
     A column knows no splits: a class lands in one row. Classes that land nowhere, or in `unlabeled`, are
     ignored in a training column; those of a test column have no source. Raises MappingError for a class of a
-    training column that lands nowhere.
+    training column that lands nowhere, and for one that the dataset does not have.
     """
     rows: dict[str, list[str]] = {name: [] for name in class_names}
+    unknown: dict[str, None] = {}
     for universal, classes in column.cells:
         for name in classes:
             rows.setdefault(name, []).append(universal)
+            if name not in class_names:
+                unknown[name] = None
+    if unknown:
+        raise MappingError(
+            f"column {column.name} of the taxonomy names {len(unknown)} classes that its dataset "
+            "does not have",
+            problems=tuple(unknown),
+            hint=f"import a mapping for it, begun with `mseg-curate mapping draft {column.name}`",
+        )
     if column.role == "test":
         entries = [
             ClassMapping(name, Relation.TEST, tuple(u for u in rows[name] if u != "unlabeled"))
@@ -203,18 +218,18 @@ def parse_mapping(
 
     `role` is train or test. Raises MappingError with every fault: file, line, expected, found.
     """
-    rows = list(csv.reader(io.StringIO(text, newline=""), delimiter="\t"))
-    if not rows or tuple(cell.strip() for cell in rows[0]) != HEADER:
+    rows = _split_rows(text, path=path)
+    if not rows or tuple(cell.strip() for cell in rows[0][1]) != HEADER:
         raise MappingError(
             "not a mapping file",
             path=path,
             place=1,
             expected="the columns " + ", ".join(HEADER) + ", tab-separated",
-            found=", ".join(rows[0]) if rows else "an empty file",
+            found=", ".join(rows[0][1]) if rows else "an empty file",
             hint=f"write a draft with `mseg-curate mapping draft {dataset}`",
         )
     reader = _RowReader(dataset, role, class_names, universal_names)
-    for number, row in enumerate(rows[1:], start=2):
+    for number, row in rows[1:]:
         if any(cell.strip() for cell in row):
             reader.read(number, row)
     entries = reader.finish()
@@ -229,6 +244,25 @@ def parse_mapping(
     return DatasetMapping(dataset, entries)
 
 
+def _split_rows(text: str, *, path: str) -> list[tuple[int, list[str]]]:
+    rows = []
+    line = 1
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter="\t", strict=True)
+    try:
+        for row in reader:
+            rows.append((line, row))
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise MappingError(
+            "unreadable quoting",
+            path=path,
+            place=line,
+            found=str(error),
+            hint="close the quotes, or leave them out",
+        ) from None
+    return rows
+
+
 class _RowReader:
     """Collects the entries of a mapping file and everything that is wrong with them."""
 
@@ -240,6 +274,7 @@ class _RowReader:
         self.class_names = class_names
         self.universal = set(universal_names)
         self.entries: dict[str, tuple[int, ClassMapping]] = {}
+        self.seen: dict[str, int] = {}
         self.problems: list[str] = []
 
     def read(self, number: int, row: Sequence[str]) -> None:
@@ -250,8 +285,9 @@ class _RowReader:
         if source not in self.class_names:
             near = _nearest(source, self.class_names)
             self._note(number, f"unknown class {source!r} of {self.dataset}; {near}")
-        elif source in self.entries:
-            self._note(number, f"class {source!r} stands on line {self.entries[source][0]} already")
+        elif source in self.seen:
+            self._note(number, f"class {source!r} stands on line {self.seen[source]} already")
+        self.seen.setdefault(source, number)
         relations = ", ".join(sorted(self.relations))
         if word not in self.relations:
             self._note(number, f"relation of {source!r}: expected {relations}, found {word!r}")
@@ -262,7 +298,7 @@ class _RowReader:
         self.entries.setdefault(source, (number, entry))
 
     def finish(self) -> tuple[ClassMapping, ...]:
-        missing = [name for name in self.class_names if name not in self.entries]
+        missing = [name for name in self.class_names if name not in self.seen]
         self.problems += [
             f"class {name!r} is missing: every class needs a line" for name in missing
         ]

@@ -15,8 +15,9 @@ from __future__ import annotations
 import csv
 import io
 import os
+import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,7 +26,7 @@ import numpy.typing as npt
 
 from mseg_curate.core.label_map import ColourTable, LabelMap, decode_colours, pack_rgb
 from mseg_curate.errors import DatasetError
-from mseg_curate.files import read_text
+from mseg_curate.files import read_text, safe_join
 from mseg_curate.images import read_label
 
 __all__ = [
@@ -95,8 +96,9 @@ def read_class_table(path: Path, *, ignore_ids: Iterable[int] = ()) -> ClassTabl
 
 def parse_class_table(text: str, *, path: Path, ignore_ids: Iterable[int] = ()) -> ClassTable:
     """Parse the text of a class table; raises DatasetError with file, line, expected and found."""
-    rows = list(csv.reader(io.StringIO(text, newline=""), delimiter="\t"))
-    header = [cell.strip().lower().replace("color", "colour") for cell in rows[0]] if rows else []
+    rows = _split_rows(text, path=path)
+    names = rows[0][1] if rows else []
+    header = [cell.strip().lower().replace("color", "colour") for cell in names]
     if "id" not in header or "name" not in header:
         raise DatasetError(
             "not a class table",
@@ -105,8 +107,12 @@ def parse_class_table(text: str, *, path: Path, ignore_ids: Iterable[int] = ()) 
             expected="tab-separated columns id, name and perhaps colour",
             found=", ".join(header) or "an empty file",
         )
+    if len(set(header)) < len(header):
+        raise DatasetError(
+            "class table has two columns of one name", path=path, place=1, found=", ".join(header)
+        )
     reader = _ClassRows(header, set(ignore_ids))
-    for number, row in enumerate(rows[1:], start=2):
+    for number, row in rows[1:]:
         if any(cell.strip() for cell in row):
             reader.read(number, row)
     if reader.problems:
@@ -117,6 +123,25 @@ def parse_class_table(text: str, *, path: Path, ignore_ids: Iterable[int] = ()) 
         raise DatasetError("class table names no class", path=path)
     classes = tuple(sorted(reader.classes.items()))
     return ClassTable(classes, frozenset(reader.ignore_ids), reader.colours)
+
+
+def _split_rows(text: str, *, path: Path) -> list[tuple[int, list[str]]]:
+    rows = []
+    line = 1
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter="\t", strict=True)
+    try:
+        for row in reader:
+            rows.append((line, row))
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise DatasetError(
+            "unreadable quoting",
+            path=path,
+            place=line,
+            found=str(error),
+            hint="close the quotes, or leave them out",
+        ) from None
+    return rows
 
 
 class _ClassRows:
@@ -132,15 +157,18 @@ class _ClassRows:
 
     def read(self, number: int, row: list[str]) -> None:
         cells = dict(zip(self.header, (cell.strip() for cell in row), strict=False))
+        if any(cell.strip() for cell in row[len(self.header) :]):
+            self._note(number, f"expected {len(self.header)} cells, found {len(row)}")
         word, name = cells.get("id", ""), cells.get("name", "")
-        if not word.isascii() or not word.isdigit() or int(word) > MAX_CLASS_ID:
-            self._note(number, f"id: expected 0 … {MAX_CLASS_ID}, found {word!r}")
+        class_id = _number(word, largest=MAX_CLASS_ID)
+        if class_id is None:
+            self._note(number, f"id: expected 0 … {MAX_CLASS_ID}, found {word[:20]!r}")
             return
-        class_id = int(word)
+        self._note_repeated(number, "id", class_id)
         if not name:
             self._note(number, f"id {class_id}: expected a name, found none")
-        self._note_repeated(number, "id", class_id)
-        self._note_repeated(number, "class", name)
+        elif not _is_ignore_name(name):
+            self._note_repeated(number, "class", name)
         colour = self._colour(number, cells)
         if colour is not None:
             self._note_repeated(number, "colour", colour)
@@ -153,21 +181,21 @@ class _ClassRows:
     def _colour(self, number: int, cells: Mapping[str, str]) -> tuple[int, int, int] | None:
         if {"r", "g", "b"} <= cells.keys():
             words = [cells[c] for c in "rgb"]
-        elif cells.get("colour"):
-            word = cells["colour"]
-            if word.startswith("#") and len(word) == 7:
-                try:
-                    return int(word[1:3], 16), int(word[3:5], 16), int(word[5:7], 16)
-                except ValueError:
-                    self._note(number, f"colour: expected #rrggbb, found {word!r}")
-                    return None
-            words = word.replace(",", " ").split()
         else:
+            word = cells.get("colour", "")
+            if word.startswith("#"):
+                if re.fullmatch("#[0-9a-fA-F]{6}", word):
+                    return int(word[1:3], 16), int(word[3:5], 16), int(word[5:7], 16)
+                self._note(number, f"colour: expected #rrggbb, found {word!r}")
+                return None
+            words = word.replace(",", " ").split()
+        if not any(words):
             return None
-        if len(words) != 3 or not all(w.isdigit() and int(w) <= 255 for w in words):
-            self._note(number, f"colour: expected three numbers 0 … 255, found {' '.join(words)!r}")
-            return None
-        return int(words[0]), int(words[1]), int(words[2])
+        match [_number(w, largest=255) for w in words]:
+            case [int(red), int(green), int(blue)]:
+                return red, green, blue
+        self._note(number, f"colour: expected three numbers 0 … 255, found {' '.join(words)!r}")
+        return None
 
     def _note_repeated(self, number: int, what: str, value: object) -> None:
         line = self._lines.setdefault((what, value), number)
@@ -176,6 +204,12 @@ class _ClassRows:
 
     def _note(self, number: int, problem: str) -> None:
         self.problems.append(f"line {number}: {problem}")
+
+
+def _number(word: str, *, largest: int) -> int | None:
+    if not re.fullmatch("[0-9]{1,9}", word) or int(word) > largest:
+        return None
+    return int(word)
 
 
 def _is_ignore_name(name: str) -> bool:
@@ -191,18 +225,22 @@ def read_samples(
     Raises DatasetError that lists every fault: missing pairs, ids in no folder or in two lists, names that
     collide on other file systems.
     """
-    images = _files_by_id(root, layout.images, IMAGE_SUFFIXES)
-    labels = _files_by_id(root, layout.labels, (".png",))
-    segments = (
-        _files_by_id(root, layout.segments, (".png",)) if (root / layout.segments).is_dir() else {}
-    )
-    lists = _read_split_lists(root, layout, chosen=splits)
+    images = _files_by_id(root, layout.images, option="--images", suffixes=IMAGE_SUFFIXES)
+    labels = _files_by_id(root, layout.labels, option="--labels", suffixes=(".png",))
+    segments = {}
+    # Segments are optional, but not where a folder of them was named.
+    if layout.segments != FolderLayout.segments or (root / layout.segments).is_dir():
+        segments = _files_by_id(root, layout.segments, option="--segments", suffixes=(".png",))
+    lists = _read_split_lists(root, layout, chosen=splits, images=images)
     members = lists if lists is not None else {role: sorted(images)}
     problems: list[str] = []
     samples: list[Sample] = []
     split_of: dict[str, str] = {}
     for split, ids in members.items():
         for key in ids:
+            if split_of.get(key) == split:
+                problems.append(f"{key}: listed twice in {split}.txt; take one of them out")
+                continue
             if key in split_of:
                 problems.append(
                     f"{key}: listed in {split_of[key]}.txt and in {split}.txt; choose with --split"
@@ -236,15 +274,17 @@ def read_samples(
 _NOTHING_STORED = "nothing was stored; mend them and run the command again"
 
 
-def _files_by_id(root: Path, folder: str, suffixes: tuple[str, ...]) -> dict[str, str]:
-    base = root / folder
+def _files_by_id(
+    root: Path, folder: str, *, option: str, suffixes: tuple[str, ...]
+) -> dict[str, str]:
+    base = safe_join(root, folder)
     if not base.is_dir():
         raise DatasetError(
-            f"no folder {folder}/", path=root, hint=f"name another with --{folder}, if it differs"
+            f"no folder {folder}/", path=root, hint=f"name another with {option}, if it differs"
         )
     found: dict[str, str] = {}
     problems = []
-    for directory, _, names in os.walk(base):
+    for directory, _, names in os.walk(base, onerror=_raise_unreadable):
         for name in names:
             path = Path(directory, name)
             if path.suffix.lower() not in suffixes or name.startswith("."):
@@ -264,6 +304,10 @@ def _files_by_id(root: Path, folder: str, suffixes: tuple[str, ...]) -> dict[str
     return found
 
 
+def _raise_unreadable(error: OSError) -> None:
+    raise DatasetError(f"folder cannot be read ({error.strerror})", path=error.filename) from error
+
+
 def _is_utf8(name: str) -> bool:
     try:
         name.encode()
@@ -273,7 +317,7 @@ def _is_utf8(name: str) -> bool:
 
 
 def _read_split_lists(
-    root: Path, layout: FolderLayout, *, chosen: Sequence[str]
+    root: Path, layout: FolderLayout, *, chosen: Sequence[str], images: Container[str]
 ) -> dict[str, list[str]] | None:
     lists = {
         path.stem: path
@@ -289,10 +333,10 @@ def _read_split_lists(
         )
     if not lists:
         return None
-    return {name: _read_split_list(lists[name]) for name in (chosen or lists)}
+    return {name: _read_split_list(lists[name], images) for name in (chosen or lists)}
 
 
-def _read_split_list(path: Path) -> list[str]:
+def _read_split_list(path: Path, images: Container[str]) -> list[str]:
     ids = []
     for number, line in enumerate(read_text(path).splitlines(), start=1):
         key = line.strip()
@@ -300,7 +344,7 @@ def _read_split_list(path: Path) -> list[str]:
             continue
         if Path(key).suffix.lower() in IMAGE_SUFFIXES:
             key = key[: -len(Path(key).suffix)]
-        if len(key.split()) > 1:
+        if len(key.split()) > 1 and key not in images:
             raise DatasetError(
                 "not a split list",
                 path=path,

@@ -76,8 +76,8 @@ SELECT r.id AS run_id, r.experiment AS experiment, r.arm AS arm, r.seed AS seed,
        r.torch_version AS torch_version, r.created_at AS created_at
 FROM run AS r
 LEFT JOIN (
-  SELECT shared_sha256, labels_sha256, arm, MAX(id) AS id FROM export
-  GROUP BY shared_sha256, labels_sha256, arm
+  SELECT shared_sha256, labels_sha256, MAX(id) AS id FROM export
+  GROUP BY shared_sha256, labels_sha256
 ) AS latest ON latest.shared_sha256 = r.shared_sha256
            AND latest.labels_sha256 = r.labels_sha256
 LEFT JOIN export AS e ON e.id = latest.id

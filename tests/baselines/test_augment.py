@@ -1,0 +1,115 @@
+"""Crops: one affine map for scale, rotation, mirroring and place."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from baselines.augment import Augmentation, augment_batch, choose_augmentation
+from baselines.config import PRESETS, TrainConfig
+from baselines.data import CachedSample
+from baselines.exports import IGNORE
+
+PLAIN = replace(
+    PRESETS["tiny"], scale_min=1.0, scale_max=1.0, rotate_p=0.0, blur_p=0.0, flip_p=0.0, crop_px=17
+)
+MEAN = torch.tensor([10.0, 20.0, 30.0]).view(1, 3, 1, 1)
+
+
+def make_sample(height: int, width: int) -> CachedSample:
+    """A sample whose labels and colours number its pixels."""
+    numbers = torch.arange(height * width).view(height, width)
+    image = torch.stack([numbers % 251, numbers // 7 % 251, numbers % 13]).to(torch.uint8)
+    return CachedSample(image=image, labels=numbers.to(torch.int16))
+
+
+def cut(config: TrainConfig, sample: CachedSample, seed: int) -> tuple[Tensor, Tensor]:
+    """The image (3, crop, crop) and labels (crop, crop) of one augmented sample."""
+    augmentation = choose_augmentation(config, seed, size_hw=sample.size_hw)
+    images, labels = augment_batch([sample], [augmentation], crop_px=config.crop_px, mean=MEAN)
+    return images[0], labels[0]
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("flip_p", [0.0, 1.0])
+def test_a_plain_crop_is_a_window(seed: int, flip_p: float) -> None:
+    """Without scale and rotation a crop copies a window, mirrored or not, labels in step."""
+    sample = make_sample(30, 41)
+    image, labels = cut(replace(PLAIN, flip_p=flip_p), sample, seed)
+    top, left = divmod(int(labels.min()), 41)
+    window = sample.labels[top : top + 17, left : left + 17].long()
+    pixels = sample.image[:, top : top + 17, left : left + 17].float()
+    if flip_p:
+        window, pixels = window.flip(1), pixels.flip(2)
+    assert torch.equal(labels, window)
+    torch.testing.assert_close(image, pixels, atol=0.05, rtol=0)
+
+
+def test_windows_reach_every_edge() -> None:
+    """Over many seeds crops begin at the first and at the last possible place."""
+    sample = make_sample(20, 20)
+    corners = {divmod(int(cut(PLAIN, sample, seed)[1].min()), 20) for seed in range(80)}
+    assert {y for y, _ in corners} == {x for _, x in corners} == {0, 1, 2, 3}
+
+
+def test_outside_lie_the_mean_colour_and_ignore() -> None:
+    """An image smaller than the crop lies in its centre."""
+    sample = make_sample(9, 9)
+    image, labels = cut(PLAIN, sample, 0)
+    assert torch.equal(labels[4:13, 4:13], sample.labels.long())
+    assert (labels == IGNORE).sum() == 17 * 17 - 81
+    outside = image[:, 0, 0]
+    torch.testing.assert_close(outside, MEAN.flatten())
+
+
+@pytest.mark.parametrize("scale", [0.5, 2.0])
+def test_scale_enlarges(scale: float) -> None:
+    """At scale s a square of the image covers s² times its pixels."""
+    labels = torch.zeros(64, 64, dtype=torch.int16)
+    labels[24:40, 24:40] = 1
+    sample = CachedSample(image=torch.zeros(3, 64, 64, dtype=torch.uint8), labels=labels)
+    config = replace(PLAIN, scale_min=scale, scale_max=scale, crop_px=max(33, int(64 * scale)))
+    _, cropped = cut(config, sample, 0)
+    assert int((cropped == 1).sum()) == pytest.approx(256 * scale**2, rel=0.1)
+
+
+def test_rotation_turns_image_and_labels_together() -> None:
+    """A rotated bright square stays where its label is, and is tilted."""
+    labels = torch.zeros(65, 65, dtype=torch.int16)
+    labels[28:37, 10:55] = 1
+    image = (labels * 200).to(torch.uint8).expand(3, 65, 65)
+    sample = CachedSample(image=image, labels=labels)
+    config = replace(PLAIN, rotate_p=1.0, rotate_deg=10.0, crop_px=65)
+    turned, cropped = cut(config, sample, 1)
+    assert not torch.equal(cropped, labels.long())
+    agree = ((turned[0] > 100) == (cropped == 1)).float().mean()
+    assert agree > 0.98
+
+
+def test_blur_keeps_the_mean_and_softens() -> None:
+    """A blurred crop has the mean of the sharp one and less contrast; labels stay."""
+    sample = CachedSample(
+        image=torch.from_numpy(np.random.default_rng(0).integers(0, 255, (3, 17, 17), np.uint8)),
+        labels=torch.zeros(17, 17, dtype=torch.int16),
+    )
+    theta = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0))
+    images, labels = augment_batch(
+        [sample, sample],
+        [Augmentation(theta, blur=False), Augmentation(theta, blur=True)],
+        crop_px=17,
+        mean=MEAN,
+    )
+    assert images[1].std() < 0.6 * images[0].std()
+    assert images[1].mean() == pytest.approx(float(images[0].mean()), rel=0.05)
+    assert torch.equal(labels[0], labels[1])
+
+
+def test_equal_seeds_choose_equally() -> None:
+    """Scale, rotation, mirroring, place and blur follow from the seed."""
+    config = PRESETS["paper"]
+    choices = [choose_augmentation(config, seed, size_hw=(300, 400)) for seed in (4, 4, 5)]
+    assert choices[0] == choices[1] != choices[2]

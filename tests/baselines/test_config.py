@@ -1,0 +1,105 @@
+"""Settings, presets and the hash that compares them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+
+import pytest
+
+from baselines.config import (
+    EVALUATIONS,
+    NOT_HASHED,
+    PRESETS,
+    EvalConfig,
+    TrainConfig,
+    config_sha256,
+    override,
+)
+from mseg_curate.errors import InputError
+
+
+def test_the_paper_preset_is_the_published_recipe() -> None:
+    """Zhao et al., CVPR 2017: the numbers of the published training."""
+    paper = PRESETS["paper"]
+    assert (paper.backbone, paper.output_stride, paper.crop_px) == ("resnet50", 8, 473)
+    assert (paper.optimizer, paper.lr, paper.momentum, paper.weight_decay) == (
+        "sgd",
+        0.01,
+        0.9,
+        1e-4,
+    )
+    assert (paper.head_lr_factor, paper.power, paper.warmup, paper.batch) == (10, 0.9, 0, 16)
+    assert (paper.aux_weight, paper.dropout, paper.loss_stride) == (0.4, 0.1, 1)
+    assert (paper.scale_min, paper.scale_max, paper.rotate_deg, paper.blur_p) == (0.5, 2, 10, 0.5)
+    assert PRESETS.keys() == EVALUATIONS.keys()
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(TrainConfig)])
+def test_the_hash_tells_every_setting_that_changes_a_number(name: str) -> None:
+    """Changing a setting changes the hash, but for those that only say how a run is carried out."""
+    config, evaluation = PRESETS["tiny"], EVALUATIONS["tiny"]
+    value = getattr(config, name)
+    others = {
+        "backbone": "resnet34",
+        "output_stride": 16,
+        "optimizer": "sgd",
+        "precision": "bfloat16",
+        "weights": Path("other.pth"),
+        "scale_min": value / 2 if isinstance(value, float) else None,
+    }
+    changed = replace(config, **{name: others.get(name) or value + 1})
+    before, after = (
+        config_sha256(one, evaluation, weights_sha256=None) for one in (config, changed)
+    )
+    assert (before == after) == (name in NOT_HASHED)
+
+
+def test_the_hash_tells_evaluation_and_weights() -> None:
+    """Another evaluation and other start weights are another configuration."""
+    config = PRESETS["tiny"]
+    hashes = {
+        config_sha256(config, EVALUATIONS["tiny"], weights_sha256=None),
+        config_sha256(config, EVALUATIONS["tiny"], weights_sha256="ab"),
+        config_sha256(config, EVALUATIONS["small"], weights_sha256=None),
+    }
+    assert len(hashes) == 3
+
+
+def test_settings_are_parsed_by_the_type_of_their_field() -> None:
+    """Text becomes int, float, bool or str as the field is; the rest stays."""
+    found = override(PRESETS["tiny"], ["steps=7", "lr=0.5", "optimizer=sgd"])
+    assert (found.steps, found.lr, found.optimizer) == (7, 0.5, "sgd")
+    kept = {"steps", "lr", "optimizer"}
+    assert {k: v for k, v in asdict(found).items() if k not in kept} == {
+        k: v for k, v in asdict(PRESETS["tiny"]).items() if k not in kept
+    }
+    assert override(EvalConfig(), ["flip=false"]).flip is False
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("speed=1", "unknown setting"),
+        ("steps", "unknown setting"),
+        ("weights=x.pth", "unknown setting"),
+        ("steps=many", "another type: expected int, found 'many'"),
+        ("steps=0", "steps is too small"),
+        ("backbone=vgg", "unknown backbone"),
+        ("output_stride=32", "unknown output_stride"),
+        ("lr=0", "lr must be above 0"),
+        ("scale_min=9", "scale_min is above scale_max"),
+        ("crop_px=4", "crop_px is too small"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(setting: str, message: str) -> None:
+    """Each wrong setting is an InputError that names it."""
+    with pytest.raises(InputError, match=message):
+        override(PRESETS["tiny"], [setting])
+
+
+@pytest.mark.parametrize("setting", ["flip=maybe", "stride=0", "stride=1.5", "batch=0"])
+def test_evaluations_that_cannot_be_are_refused(setting: str) -> None:
+    """The same holds for the evaluation."""
+    with pytest.raises(InputError):
+        override(EvalConfig(), [setting])

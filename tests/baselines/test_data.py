@@ -1,0 +1,100 @@
+"""The sampler, the cache and resizing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from baselines.data import SampleCache, Sampler, resize_image, resize_nearest
+from baselines.exports import read_export
+from mseg_curate.errors import ExportError
+
+WriteExport = Callable[..., Path]
+
+
+@given(st.integers(0, 2**31), st.integers(0, 10**6), st.integers(0, 7))
+def test_a_draw_depends_on_seed_step_and_slot_alone(seed: int, step: int, slot: int) -> None:
+    """Asking for draws in any order, of any sampler with the same seed, gives the same."""
+    first, second = (Sampler([5, 3], seed=seed, batch=8) for _ in range(2))
+    second.draw_batch(step // 2)
+    assert first.draw(step, slot) == second.draw(step, slot) == first.draw_batch(step)[slot]
+
+
+def test_datasets_weigh_the_same_and_samples_come_once_per_round() -> None:
+    """Datasets take turns whatever their size; within one, nothing repeats before all came."""
+    sampler = Sampler([7, 50, 3], seed=1, batch=6)
+    draws = [draw for step in range(35) for draw in sampler.draw_batch(step)]
+    assert set(Counter(draw.dataset for draw in draws).values()) == {70}
+    smallest = [draw.index for draw in draws if draw.dataset == 2]
+    assert all(sorted(smallest[at : at + 3]) == [0, 1, 2] for at in range(0, 69, 3))
+    large = [draw.index for draw in draws if draw.dataset == 1]
+    assert sorted(large[:50]) == list(range(50))
+
+
+def test_seeds_and_slots_differ() -> None:
+    """Another seed gives another order; no two slots share an augmentation."""
+    one, two = (Sampler([40], seed=seed, batch=40).draw_batch(0) for seed in (0, 1))
+    assert [draw.index for draw in one] != [draw.index for draw in two]
+    assert len({draw.augmentation_seed for draw in one + two}) == 80
+
+
+def test_arms_share_sampling(tmp_path: Path, write_export: WriteExport) -> None:
+    """The cache of every arm serves the same pixels for the same draws."""
+    caches = [
+        SampleCache(read_export(write_export(tmp_path / arm, arm=arm)), base_px=32, limit_mib=1)
+        for arm in ("relabeled", "unrelabeled", "ignored", "partial")
+    ]
+    for draw in Sampler([6, 3], seed=3, batch=6).draw_batch(5):
+        samples = [cache.load(draw.dataset, draw.index) for cache in caches]
+        assert all(torch.equal(sample.image, samples[0].image) for sample in samples)
+
+
+def test_the_cache_keeps_what_fits_and_serves_the_rest(export_dir: Path) -> None:
+    """A sample within the limit is decoded once; beyond it, every time, with equal pixels."""
+    export = read_export(export_dir)
+    roomy = SampleCache(export, base_px=32, limit_mib=1)
+    assert roomy.load(0, 1) is roomy.load(0, 1)
+    none = SampleCache(export, base_px=32, limit_mib=0)
+    first, second = none.load(0, 1), none.load(0, 1)
+    assert first is not second
+    assert torch.equal(first.image, second.image)
+    assert torch.equal(first.labels, roomy.load(0, 1).labels)
+    assert first.size_hw == (32, 45)
+    assert first.image.dtype == torch.uint8
+    assert first.labels.dtype == torch.int16
+
+
+def test_sizes_that_differ_are_an_error(export_dir: Path) -> None:
+    """An image that is not of its label map's size is refused when it is loaded."""
+    export = read_export(export_dir)
+    image = export.train[0].samples[0].image
+    Image.new("RGB", (10, 10)).save(image)
+    with pytest.raises(ExportError, match="differ in size"):
+        SampleCache(export, base_px=32, limit_mib=1).load(0, 0)
+
+
+@given(st.integers(1, 12), st.integers(1, 12), st.integers(1, 30), st.integers(1, 30))
+def test_resized_labels_are_labels_that_were_there(h: int, w: int, height: int, width: int) -> None:
+    """No label is invented, and pixels come from where their centre lies."""
+    labels = np.arange(h * w, dtype=np.int16).reshape(h, w)
+    resized = resize_nearest(labels, (height, width))
+    for y, x in ((0, 0), (height - 1, width - 1), (height // 2, width // 2)):
+        row, column = int((y + 0.5) * h / height), int((x + 0.5) * w / width)
+        assert resized[y, x] == labels[row, column]
+
+
+def test_images_are_averaged_when_they_shrink() -> None:
+    """Fine stripes become grey, not one of their colours; an equal size is a copy."""
+    stripes = np.zeros((16, 16, 3), np.uint8)
+    stripes[:, ::2] = 255
+    inner = resize_image(stripes, (4, 4))[:, 1:-1, 1:-1]
+    assert inner.float().sub(127.5).abs().max() < 2
+    assert torch.equal(resize_image(stripes, (16, 16)), torch.from_numpy(stripes).permute(2, 0, 1))

@@ -1,0 +1,263 @@
+"""Experiments: several arms and seeds, taken up where they were left."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+from baselines.__main__ import main
+from baselines.config import EvalConfig, TrainConfig
+from baselines.experiment import load_results, run_experiment
+from baselines.results import RunResult, group_counts
+from baselines.stopping import TrainingStoppedError, stop_on_signals
+from mseg_curate.core.compare import compare_arms
+from mseg_curate.errors import ExportError, InputError, TrainingError
+
+WriteExport = Callable[..., Path]
+ARMS = ("relabeled", "partial")
+
+
+@pytest.fixture
+def exports(tmp_path: Path, write_export: WriteExport) -> dict[str, Path]:
+    """Exports of two arms that belong together."""
+    return {arm: write_export(tmp_path / "exports" / arm, arm=arm) for arm in ARMS}
+
+
+@pytest.fixture
+def run_quickly(
+    exports: dict[str, Path],
+    tmp_path: Path,
+    quick_config: TrainConfig,
+    quick_evaluation: EvalConfig,
+) -> Callable[..., list[RunResult]]:
+    """Run the experiment of both arms with some options changed."""
+
+    def run(**options: object) -> list[RunResult]:
+        standard = {
+            "config": quick_config,
+            "evaluation": quick_evaluation,
+            "seeds": [0, 1],
+            "device": "cpu",
+            "progress": False,
+        }
+        return run_experiment(exports, tmp_path / "runs", **(standard | options))  # type: ignore[arg-type]
+
+    return run
+
+
+Run = Callable[..., list[RunResult]]
+
+
+def test_every_arm_runs_with_every_seed(run_quickly: Run, tmp_path: Path) -> None:
+    """Results come in the order of seeds and arms, are on disk, and can be compared."""
+    results = run_quickly()
+    assert [(found.seed, found.arm) for found in results] == [
+        (seed, arm) for seed in (0, 1) for arm in ARMS
+    ]
+    folder = tmp_path / "runs" / "partial" / "seed-1"
+    assert {path.name for path in folder.iterdir()} == {
+        "config.json",
+        "log.jsonl",
+        "checkpoint.safetensors",
+        "counts-held_out.npz",
+        "result.json",
+    }
+    assert len({found.config_sha256 for found in results}) == 1
+    loaded = load_results(tmp_path / "runs")
+    assert [(found.arm, found.seed) for found in loaded] == sorted(
+        (arm, seed) for arm in ARMS for seed in (0, 1)
+    )
+    comparison = compare_arms(group_counts(loaded), rng=np.random.default_rng(0), resamples=10)
+    assert comparison.tests == ("held_out",)
+    assert comparison.left_out == {"held_out": ("unseen",)}
+    for found in results:
+        assert found.steps == 6
+        assert found.tests["held_out"].truth.sum() > 0
+        assert found.torch_version == torch.__version__
+
+
+def test_finished_runs_are_taken_up(run_quickly: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second call trains nothing and returns the same; a new seed is trained alone."""
+    first = run_quickly(seeds=[0])
+    trained: list[tuple[str, int]] = []
+    original = sys.modules["baselines.experiment"].carry_out  # type: ignore[attr-defined]
+
+    def note(run: object, **options: object) -> RunResult:
+        result: RunResult = original(run, **options)
+        trained.append((result.arm, result.seed))
+        return result
+
+    monkeypatch.setattr("baselines.experiment.carry_out", note)
+    again = run_quickly(seeds=[0])
+    assert trained == []
+    for before, after in zip(first, again, strict=True):
+        assert vars(before) | {"tests": 0} == vars(after) | {"tests": 0}
+        for array in ("predictable", "intersection", "truth", "prediction", "confusion"):
+            assert np.array_equal(
+                getattr(before.tests["held_out"], array), getattr(after.tests["held_out"], array)
+            )
+    run_quickly(seeds=[0, 1])
+    assert trained == [("relabeled", 1), ("partial", 1)]
+
+
+def test_runs_of_another_configuration_are_refused(
+    run_quickly: Run, quick_config: TrainConfig
+) -> None:
+    """Neither a finished nor a begun run is taken up under other settings."""
+    run_quickly(seeds=[0])
+    with pytest.raises(TrainingError, match="holds another run: config_sha256 expected"):
+        run_quickly(seeds=[0], config=replace(quick_config, lr=1.0))
+    harmless = replace(quick_config, checkpoint_every=3, cache_mib=1, reader_threads=1)
+    assert len(run_quickly(seeds=[0], config=harmless)) == 2
+
+
+def test_begun_runs_of_another_configuration_are_refused(
+    run_quickly: Run, quick_config: TrainConfig, tmp_path: Path
+) -> None:
+    """A checkpoint without a result is protected too, and config.json stays as it was."""
+    run_quickly(seeds=[0])
+    folder = tmp_path / "runs" / "relabeled" / "seed-0"
+    (folder / "result.json").unlink()
+    before = (folder / "config.json").read_text()
+    with pytest.raises(TrainingError, match="holds another run"):
+        run_quickly(seeds=[0], config=replace(quick_config, lr=1.0))
+    assert (folder / "config.json").read_text() == before
+
+
+def test_a_stopped_experiment_goes_on_to_the_same_numbers(
+    run_quickly: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, exports: dict[str, Path]
+) -> None:
+    """SIGINT in the midst ends with a checkpoint; the second call ends as an undisturbed one."""
+    steps: list[int] = []
+
+    def interrupt(loss: torch.Tensor) -> bool:
+        steps.append(1)
+        if len(steps) == 9:
+            os.kill(os.getpid(), signal.SIGINT)
+        return True
+
+    original = sys.modules["baselines.train"].compute_loss  # type: ignore[attr-defined]
+
+    def compute(*args: object, **options: object) -> torch.Tensor:
+        loss: torch.Tensor = original(*args, **options)
+        interrupt(loss)
+        return loss
+
+    monkeypatch.setattr("baselines.train.compute_loss", compute)
+    with pytest.raises(TrainingStoppedError, match="stopped at step 3 of 6"):
+        run_quickly(seeds=[0])
+    resumed = run_quickly(seeds=[0])
+    assert len(steps) == 12
+    (tmp_path / "runs").rename(tmp_path / "set_aside")
+    whole = run_quickly(seeds=[0])
+    for ours, theirs in zip(resumed, whole, strict=True):
+        assert ours.final_loss == theirs.final_loss
+        assert np.array_equal(
+            ours.tests["held_out"].intersection, theirs.tests["held_out"].intersection
+        )
+
+
+def test_arms_start_and_sample_alike(run_quickly: Run, exports: dict[str, Path]) -> None:
+    """An arm whose labels equal another's ends with equal numbers: nothing else differs."""
+    results = run_quickly(seeds=[0])
+    exports["double"] = exports["relabeled"]
+    relabeled, _, double = run_quickly(seeds=[0])
+    assert relabeled.final_loss == double.final_loss == results[0].final_loss
+    assert np.array_equal(relabeled.tests["held_out"].confusion, double.tests["held_out"].confusion)
+
+
+def test_processes_give_what_one_gives(run_quickly: Run, tmp_path: Path) -> None:
+    """Spread over two processes with one thread each, the results are those of one process."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        alone = run_quickly(seeds=[0])
+    finally:
+        torch.set_num_threads(before)
+    (tmp_path / "runs").rename(tmp_path / "set_aside")
+    spread = run_quickly(seeds=[0], jobs=2)
+    if spread[0].threads == 1:
+        assert [found.final_loss for found in spread] == [found.final_loss for found in alone]
+    assert [(found.seed, found.arm) for found in spread] == [(0, arm) for arm in ARMS]
+
+
+def test_a_failure_in_a_process_names_its_run(run_quickly: Run, exports: dict[str, Path]) -> None:
+    """An error in a worker comes back as one that says which arm and seed it was."""
+    image = exports["partial"] / "train/first/images/scene003.png"
+    image.write_bytes(b"not an image")
+    with pytest.raises(TrainingError, match=r"partial, seed 0: .*scene003\.png"):
+        run_quickly(seeds=[0], jobs=2)
+
+
+def test_exports_that_do_not_match_are_named(run_quickly: Run, exports: dict[str, Path]) -> None:
+    """Arms whose exports share less than they must are refused, both folders named."""
+    path = exports["partial"] / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"shared_sha256": "other"}))
+    with pytest.raises(ExportError) as caught:
+        run_quickly()
+    for arm in ARMS:
+        assert str(exports[arm]) in str(caught.value)
+
+
+@pytest.mark.parametrize("seeds", [[], [1, 1], [-1]])
+def test_seeds_must_be_given_once(run_quickly: Run, seeds: list[int]) -> None:
+    """No seed, a repeated one and a negative one are refused before anything is trained."""
+    with pytest.raises(InputError, match="needs arms and seeds"):
+        run_quickly(seeds=seeds)
+
+
+def test_a_damaged_result_is_named(run_quickly: Run, tmp_path: Path) -> None:
+    """A result without its counts is an error with the path and what to do."""
+    run_quickly(seeds=[0])
+    (tmp_path / "runs/partial/seed-0/counts-held_out.npz").unlink()
+    with pytest.raises(TrainingError, match=r"seed-0/result\.json: result cannot be read"):
+        load_results(tmp_path / "runs")
+
+
+@pytest.fixture
+def handlers() -> Iterator[None]:
+    """Signal handlers as they were, whatever a test does."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+def test_signals_become_an_answer_once(handlers: None) -> None:
+    """SIGTERM is answered by the question inside the block and acts as before outside."""
+    heard: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _: heard.append(number))
+    with stop_on_signals() as stop:
+        assert not stop()
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop()
+        assert heard == []
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert heard == [signal.SIGTERM]
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert len(heard) == 2
+
+
+def test_the_command_prints_the_comparison(exports: dict[str, Path], tmp_path: Path) -> None:
+    """`python -m baselines` runs the arms and says what it found."""
+    settings = "width=0.125 head_channels=16 steps=4 batch=2 base_px=40 crop_px=33 warmup=1"
+    arguments = [f"--arm={arm}={folder}" for arm, folder in exports.items()]
+    arguments += [f"--set={setting}" for setting in settings.split()]
+    arguments += ["--set-eval=crop_px=41", "--set-eval=flip=false", "--preset=tiny"]
+    arguments += ["--seeds=0", f"--out={tmp_path / 'runs'}", "--device=cpu", "--quiet"]
+    ran = CliRunner().invoke(main, arguments)
+    assert ran.exit_code == 0, ran.output
+    assert "relabeled minus partial" in ran.output
+    assert "held_out: not counted: unseen" in ran.output
+    wrong = CliRunner().invoke(main, [*arguments, "--set=speed=9"])
+    assert wrong.exit_code == 1
+    assert "unknown setting" in wrong.output

@@ -22,7 +22,7 @@ __all__ = [
     "override",
 ]
 
-BACKBONES: Final = ("resnet18", "resnet34", "resnet50", "resnet101", "mobilenet_v2")
+BACKBONES: Final = ("resnet10", "resnet18", "resnet34", "resnet50", "resnet101", "mobilenet_v2")
 
 # These change how a run is carried out and none of its numbers; `weights` is hashed by content.
 NOT_HASHED: Final = frozenset({"weights", "checkpoint_every", "cache_mib", "reader_threads"})

@@ -39,7 +39,7 @@ def assert_tight(mask: Mask) -> None:
 @given(label_maps)
 def test_components_are_those_of_scikit_image(label_map: npt.NDArray[np.uint8]) -> None:
     """Components are 8-connected, and numbered by their first pixel in row-major order."""
-    labels = label_components(label_map == 1, connectivity=2)
+    labels = label_components(label_map == 1, connectivity=2)  # type: ignore[no-untyped-call]
     flat = labels.reshape(-1)
     numbers = [int(n) for n in dict.fromkeys(flat.tolist()) if n]
     masks = find_components(label_map, 1)
@@ -53,7 +53,7 @@ def test_a_larger_map_agrees_too() -> None:
     """On a map of many components the numbering follows the first pixels, seed by seed."""
     for seed in range(5):
         label_map = (np.random.default_rng(seed).random((97, 131)) < 0.35).astype(np.uint16) * 300
-        labels = label_components(label_map == 300, connectivity=2)
+        labels = label_components(label_map == 300, connectivity=2)  # type: ignore[no-untyped-call]
         firsts = dict.fromkeys(labels.reshape(-1).tolist())
         expected = [int((labels == n).sum()) for n in firsts if n]
         assert [mask.area_px for mask in find_components(label_map, 300)] == expected

@@ -210,9 +210,9 @@ def test_several_faults_are_listed_together() -> None:
     text = changed("keep\tsky", "keep\tskye").replace("void\tignore", "void\tdrop")
     with pytest.raises(MappingError, match="mapping of farm has 2 faults") as caught:
         parse(text)
-    assert [problem.split(":")[0] for problem in caught.value.problems] == ["line 6", "line 5"] or [
-        problem.split(":")[0] for problem in caught.value.problems
-    ] == ["line 5", "line 6"]
+    assert caught.value.problems[0].startswith("line 5: unknown universal class 'skye'")
+    assert caught.value.problems[1].startswith("line 6: relation of 'void'")
+    assert len(caught.value.problems) == 2
 
 
 @pytest.mark.parametrize(
@@ -221,7 +221,7 @@ def test_several_faults_are_listed_together() -> None:
 )
 def test_another_file_is_no_mapping(text: str, found: str) -> None:
     """A file without the header is refused with the columns it should have and the way to a draft."""
-    with pytest.raises(MappingError, match="m.tsv:1: not a mapping file") as caught:
+    with pytest.raises(MappingError, match=r"m\.tsv:1: not a mapping file") as caught:
         parse(text)
     assert caught.value.found == found
     assert caught.value.hint == "write a draft with `mseg-curate mapping draft farm`"

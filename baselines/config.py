@@ -71,7 +71,9 @@ class TrainConfig:
     rotate_p: float = 0.5  # probability of rotating
     blur_p: float = 0.5  # probability of a 5 × 5 Gaussian blur
     flip_p: float = 0.5  # probability of mirroring left to right
-    jitter: float = 0.0  # spread of random contrast and of random shifts of each colour; 0 is the paper
+    jitter: float = (
+        0.0  # spread of random contrast and of random shifts of each colour; 0 is the paper
+    )
     loss_stride: int = 1  # the loss looks at every k-th pixel of every k-th row; 1 is the paper
     precision: str = "float32"  # float32 or bfloat16 (autocast)
     log_every: int = 20  # steps between two lines of the log; losses are read back only then
@@ -143,16 +145,16 @@ _SMALL = TrainConfig(
 
 # Drawn scenes of about 96 × 128 px and continuous integration: a thin network from random init.
 _TINY = TrainConfig(
-    backbone="resnet18",
+    backbone="resnet10",
     width=0.25,
     head_channels=64,
     output_stride=8,
     steps=300,
-    batch=8,
+    batch=16,
     base_px=96,
     crop_px=89,
     optimizer="adamw",
-    lr=3e-3,
+    lr=6e-3,
     head_lr_factor=1.0,
     weight_decay=1e-2,
     warmup=20,

@@ -20,9 +20,8 @@ from baselines.config import EvalConfig
 from baselines.data import check_sizes, resize_image, shorter_side
 from baselines.exports import ClassIndex, ZeroShotSet
 from baselines.models import PSPNet, upsample_bilinear
-from baselines.stopping import TrainingStoppedError
 from mseg_curate.core.metrics import ImageCounts, confusion_matrix
-from mseg_curate.errors import ExportError, InputError
+from mseg_curate.errors import ExportError, InputError, TrainingStoppedError
 from mseg_curate.images import read_image, read_label
 
 __all__ = ["evaluate", "place_crops", "predict_label_map", "sum_sources"]

@@ -8,13 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from mseg_curate.errors import TrainingError
-
-__all__ = ["TrainingStoppedError", "stop_on_signals"]
-
-
-class TrainingStoppedError(TrainingError):
-    """The run was asked to stop; what it has done is kept and a second call goes on."""
+__all__ = ["stop_on_signals"]
 
 
 @contextmanager

@@ -31,8 +31,7 @@ from baselines.data import CachedSample, Draw, SampleCache, Sampler
 from baselines.exports import IGNORE, Export
 from baselines.losses import set_cross_entropy
 from baselines.models import PSPNet, build_model, upsample_bilinear
-from baselines.stopping import TrainingStoppedError
-from mseg_curate.errors import TrainingError
+from mseg_curate.errors import TrainingError, TrainingStoppedError
 from mseg_curate.files import write_text_atomically
 
 __all__ = ["TrainOutcome", "choose_device", "learning_rate", "train"]

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import queue
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,8 +19,8 @@ from tqdm import tqdm
 
 from baselines.exports import read_export
 from baselines.runs import Run, carry_out
-from baselines.stopping import TrainingStoppedError, stop_on_signals
-from mseg_curate.errors import MsegCurateError, TrainingError
+from baselines.stopping import stop_on_signals
+from mseg_curate.errors import MsegCurateError, TrainingError, TrainingStoppedError
 
 __all__ = ["available_cores", "show_progress", "spread"]
 
@@ -41,7 +42,11 @@ def show_progress(runs: Sequence[Run], progress: bool) -> Iterator[Callable[[Run
     for run in runs if progress else ():
         export = read_export(run.export_dir)
         total += run.config.steps + sum(len(test.samples) for test in export.tests)
-    with tqdm(total=total, unit="step", disable=not progress, smoothing=0.05) as bar:
+    # Where nobody watches, a log is better off with a line now and then.
+    interval = 0.1 if sys.stderr.isatty() else 30.0
+    with tqdm(
+        total=total, unit="step", disable=not progress, smoothing=0.05, mininterval=interval
+    ) as bar:
 
         def advance(run: Run, count: int) -> None:
             bar.set_description(f"{run.arm}, seed {run.seed}", refresh=False)

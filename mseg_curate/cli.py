@@ -628,3 +628,7 @@ def demo(out: Path, seed: int, jobs: int | None) -> None:
     _say(f"  mseg-curate mapping export {db} townscape")
     _say(f"  mseg-curate verify {out}/exports/relabeled")
     _say(f"  open {done.experiment.report}, {out}/datasets/townscape/images")
+
+
+if __name__ == "__main__":
+    main()

@@ -51,8 +51,8 @@ def simulate_annotators(
 ) -> Simulated:
     """Decide every mask of a task as `annotators` people of a stated accuracy would.
 
-    The truth of a mask is the class that most of its pixels carry in the label maps of the folder `truth`
-    (`<id>.png` and classes.tsv, in the classes of the dataset, or named like the candidates). An annotator names it
+    The truth of a mask is the class that most of its pixels carry in the label maps of the folder `truth`: classes.tsv,
+    in the classes of the dataset or named like the candidates, and `<id>.png` in its `labels` or beside it. An annotator names it
     with probability `accuracy`, else any other candidate, each equally likely. Raises DatasetError where the
     truth misses an image, InputError for an accuracy outside 0 … 1.
     """
@@ -95,18 +95,19 @@ def _true_classes(
     """Return the outcome that is right for each mask: a candidate, or none of these."""
     table = read_class_table(truth / "classes.tsv")
     names = {i: universal.get(name, name) for i, name in table.classes}
+    labels = truth / "labels" if (truth / "labels").is_dir() else truth
     outcomes = []
     shown: tuple[int, LabelMap] | None = None
     for stored in track(masks, total=len(masks), what="looking up the truth"):
         if shown is None or shown[0] != stored.image_id:
-            path = safe_join(truth, images[stored.image_id].key + ".png")
+            path = safe_join(labels, images[stored.image_id].key + ".png")
             shown = (stored.image_id, load_label_map(path))
         box, crop = stored.mask.box, stored.mask.crop()
         window = shown[1][box.top : box.bottom, box.left : box.right]
         if window.shape != crop.shape:
             raise DatasetError(
                 "truth has another size than its image",
-                path=truth / (images[stored.image_id].key + ".png"),
+                path=labels / (images[stored.image_id].key + ".png"),
                 expected=str(images[stored.image_id].size_hw),
                 found=str(shown[1].shape),
             )

@@ -46,7 +46,7 @@ class Silhouette:
 
 SILHOUETTES: Mapping[str, Silhouette] = {
     "car": Silhouette(
-        length=(22, 29), height_share=0.44,
+        length=(30, 38), height_share=0.44,
         outline=(
             ((0, 0.82), (0.01, 0.5), (0.16, 0.42), (0.3, 0.04), (0.66, 0.02), (0.8, 0.42),
              (0.97, 0.5), (1, 0.66), (1, 0.82)),
@@ -59,7 +59,7 @@ SILHOUETTES: Mapping[str, Silhouette] = {
         ),
     ),
     "bus": Silhouette(
-        length=(34, 40), height_share=0.5,
+        length=(46, 54), height_share=0.5,
         outline=(
             ((0, 0.9), (0, 0.06), (0.03, 0), (0.96, 0), (1, 0.1), (1, 0.9)),
         ),
@@ -71,7 +71,7 @@ SILHOUETTES: Mapping[str, Silhouette] = {
         ),
     ),
     "truck": Silhouette(
-        length=(32, 40), height_share=0.52,
+        length=(44, 54), height_share=0.52,
         outline=(
             box(0, 0, 0.68, 0.76), box(0.02, 0.76, 0.98, 0.87),
             ((0.72, 0.87), (0.72, 0.26), (0.9, 0.26), (0.98, 0.52), (1, 0.56), (1, 0.87)),
@@ -86,7 +86,7 @@ SILHOUETTES: Mapping[str, Silhouette] = {
         ),
     ),
     "bicycle": Silhouette(
-        length=(17, 22), height_share=0.62,
+        length=(24, 30), height_share=0.62,
         outline=(
             ((0.22, 0.66), (0.34, 0.12), (0.68, 0.06), (0.8, 0.66), (0.5, 0.8)),
         ),

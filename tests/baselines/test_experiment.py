@@ -19,9 +19,9 @@ from baselines.__main__ import main
 from baselines.config import EvalConfig, TrainConfig
 from baselines.experiment import load_results, run_experiment
 from baselines.results import RunResult, group_counts
-from baselines.stopping import TrainingStoppedError, stop_on_signals
+from baselines.stopping import stop_on_signals
 from mseg_curate.core.compare import compare_arms
-from mseg_curate.errors import ExportError, InputError, TrainingError
+from mseg_curate.errors import ExportError, InputError, TrainingError, TrainingStoppedError
 
 WriteExport = Callable[..., Path]
 ARMS = ("relabeled", "partial")

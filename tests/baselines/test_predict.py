@@ -17,9 +17,8 @@ from baselines.data import resize_image, shorter_side
 from baselines.exports import read_export
 from baselines.models import PSPNet, build_model
 from baselines.predict import evaluate, place_crops, predict_label_map, sum_sources
-from baselines.stopping import TrainingStoppedError
 from mseg_curate.core.metrics import confusion_matrix
-from mseg_curate.errors import ExportError
+from mseg_curate.errors import ExportError, TrainingStoppedError
 
 
 @pytest.fixture

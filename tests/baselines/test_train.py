@@ -15,9 +15,8 @@ from safetensors.torch import load_file
 
 from baselines.config import TrainConfig
 from baselines.exports import Export, read_export
-from baselines.stopping import TrainingStoppedError
 from baselines.train import TrainOutcome, choose_device, learning_rate, train
-from mseg_curate.errors import TrainingError
+from mseg_curate.errors import TrainingError, TrainingStoppedError
 
 
 def run(export: Export, run_dir: Path, config: TrainConfig, **options: object) -> TrainOutcome:

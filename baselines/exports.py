@@ -18,6 +18,7 @@ __all__ = ["IGNORE", "ClassIndex", "Dataset", "Export", "Sample", "ZeroShotSet",
 
 FORMAT: Final = "mseg-curate export"
 VERSION: Final = 1
+TRAIN_SPLIT: Final = "train"
 LIST_HEADER: Final = ("image", "label", "height", "width")
 LARGEST_ID: Final = {"uint8": 255, "uint16": 65535}
 IGNORE: Final = -1  # in compact labels; the export's own ignore label may be 255 or 65535
@@ -37,7 +38,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Dataset:
-    """One training dataset: its samples of all splits, in the order of the lists."""
+    """One training dataset: the samples to train on, in the order of the lists."""
 
     name: str
     samples: tuple[Sample, ...]
@@ -261,7 +262,11 @@ def _read_splits(row: Mapping[str, object], role: str, folder: Path) -> tuple[Sa
     root = folder / str(row.get("image_root") or ".")
     name = _read_name(row, path)
     samples: list[Sample] = []
-    for split, entry in _field(row, "splits", dict, path).items():
+    splits = _field(row, "splits", dict, path)
+    if role == "train" and TRAIN_SPLIT in splits:
+        # The other splits are what the dataset's own makers validate and test on.
+        splits = {TRAIN_SPLIT: splits[TRAIN_SPLIT]}
+    for split, entry in splits.items():
         if not isinstance(entry, dict):
             raise ExportError("manifest", path=path, place=f"splits of {name}", expected="tables")
         listed = safe_join(folder, _field(entry, "list", str, path))

@@ -84,9 +84,7 @@ def run(data: Path, *, repetitions: int) -> None:
             imports.append(import_once(fresh, data, path=folder / f"import{number}.db")[0])
             bare.append(insert_bare(empty, rows, path=folder / f"bare{number}.db"))
             checked.append(
-                insert_bare(
-                    empty, rows, path=folder / f"checked{number}.db", pragmas=STORE_PRAGMAS
-                )
+                insert_bare(empty, rows, path=folder / f"checked{number}.db", pragmas=STORE_PRAGMAS)
             )
     listed = ", ".join(f"{len(values):,} {table}s" for table, values in rows.items())
     print(f"{listed}; medians of {repetitions}")

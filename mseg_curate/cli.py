@@ -29,7 +29,7 @@ _ARMS = ("relabeled", "unrelabeled", "ignored", "partial")
 def main() -> None:
     """Run the command line: an expected error is one line on stderr and exit code 1."""
     try:
-        cli.main(standalone_mode=False)
+        cli.main(prog_name="mseg-curate", standalone_mode=False)
     except click.exceptions.Abort:
         _fail("stopped; run the same command again to go on", code=130)
     except KeyboardInterrupt:
@@ -220,7 +220,7 @@ def mapping() -> None:
 @click.argument("dataset_name", metavar="DATASET")
 def mapping_draft(db: Path, dataset_name: str) -> None:
     """Print a first mapping of DATASET, with `?` where a class is not known by its name."""
-    from mseg_curate.map_classes import draft_mapping
+    from mseg_curate.draft import draft_mapping
     from mseg_curate.store import Store
 
     with Store.open(db) as store:
@@ -445,6 +445,11 @@ def export(
             _say(
                 f"  note: {done.newer_decisions:,} decisions are newer; `mseg-curate resolve` takes them in"
             )
+        if done.unbound_masks:
+            _say(
+                f"  note: {done.unbound_masks:,} resolved masks have no pixels yet and were not painted; "
+                "`mseg-curate task make` finds them"
+            )
     _say(f"  labels {done.labels_sha256[:12]}, shared {done.shared_sha256[:12]}")
 
 
@@ -456,6 +461,22 @@ def verify(folder: Path) -> None:
 
     done = verify_export(folder)
     _say(f"{folder}: arm {done.arm}, complete; all {done.files:,} files as in the manifest")
+
+
+@cli.command()
+@click.argument("folders", nargs=-1, required=True, type=_FOLDER)
+@click.option("--out", type=_FILE, required=True, help="The PNG to write.")
+@click.option("--images", type=click.IntRange(1), default=6, show_default=True)
+@click.option("--dataset", "dataset_name", help="Show images of this training dataset only.")
+def preview(folders: tuple[Path, ...], out: Path, images: int, dataset_name: str | None) -> None:
+    """Draw photos and the label maps of exports side by side, where they differ first."""
+    from mseg_curate.preview import draw_preview
+
+    exports = {str(folder): folder for folder in folders}
+    if len({folder.name for folder in folders}) == len(folders):
+        exports = {folder.name: folder for folder in folders}
+    done = draw_preview(exports, out, images=images, dataset=dataset_name)
+    _say(f"{out}: {done.images} images; the exports differ in {done.differing} of them")
 
 
 @cli.command()

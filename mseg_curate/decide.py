@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -88,13 +89,8 @@ def _published_rows(
     labels = label_class_ids(connection)
     stored = known_uuids(connection)
     for dataset, group in groupby(sorted(rows, key=itemgetter(0)), key=itemgetter(0)):
-        keyed = [(_published_uuid(row), row) for row in group]
-        fresh = [(uuid, row) for uuid, row in keyed if uuid not in stored]
-        masks = mask_ids(
-            connection,
-            datasets[dataset],
-            keys=[(row[1], row[2], row[3], row[4], row[5]) for _, row in fresh],
-        )
+        fresh = [(uuid, row) for row in group if (uuid := _published_uuid(row)) not in stored]
+        masks = mask_ids(connection, datasets[dataset], keys=[row[1:6] for _, row in fresh])
         for mask_id, (uuid, row) in zip(masks, fresh, strict=True):
             ignored = row[7] == UNLABELED
             outcome = "none_of_these" if ignored else "class"
@@ -146,11 +142,12 @@ def append_votes(
         for name in dict.fromkeys(row.annotator for row in rows)
     }
     stored = known_uuids(connection)
+    repeats: Counter[bytes] = Counter()
     current = {key: d.id for key, d in current_decisions(connection).items()}
     fresh: list[NewDecision] = []
     next_id = binder.next_decision
     for row, mask_id in zip(rows, masks, strict=True):
-        uuid = UUID(row.uuid).bytes if row.uuid else _vote_uuid(row)
+        uuid = UUID(row.uuid).bytes if row.uuid else _vote_uuid(row, repeats)
         if uuid in stored:
             continue
         stored.add(uuid)
@@ -177,8 +174,11 @@ def append_votes(
     return append_decisions(connection, fresh)
 
 
-def _vote_uuid(row: CsvDecision) -> bytes:
-    """A row without a UUID of its own is known by its content, so that a second import adds nothing."""
+def _vote_uuid(row: CsvDecision, repeats: Counter[bytes]) -> bytes:
+    """A row without a UUID of its own is known by its content, so that a second import adds nothing.
+
+    `repeats` counts equal rows of one source: who says cat, then dog, then cat again has said cat.
+    """
     parts = (
         row.dataset,
         row.split,
@@ -190,7 +190,12 @@ def _vote_uuid(row: CsvDecision) -> bytes:
         row.annotator,
         row.decided_at.isoformat() if row.decided_at else "",
     )
-    return hashlib.blake2b("\x1f".join(parts).encode(), digest_size=16).digest()
+    content = "\x1f".join(parts).encode()
+    uuid = hashlib.blake2b(content, digest_size=16).digest()
+    repeats[uuid] += 1
+    if repeats[uuid] == 1:
+        return uuid
+    return hashlib.blake2b(content + b"\x1f%d" % repeats[uuid], digest_size=16).digest()
 
 
 class _Binder:
@@ -214,6 +219,10 @@ class _Binder:
             if row.dataset not in self.datasets:
                 known = ", ".join(n for n, d in self.datasets.items() if d.root) or "none"
                 self._note(row, f"dataset: unknown {row.dataset!r}, known: {known}")
+            elif row.source_class not in self.datasets[row.dataset].class_names:
+                self._note(
+                    row, f"source_class: dataset {row.dataset} has no class {row.source_class!r}"
+                )
             elif row.outcome not in _ABSTENTIONS and row.outcome not in self.labels:
                 self._note(
                     row,

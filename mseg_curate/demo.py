@@ -11,11 +11,12 @@ from pathlib import Path
 from mseg_curate.baseline import Experiment, export_arms, run_baseline
 from mseg_curate.check import check_store
 from mseg_curate.decide import verify_decisions
-from mseg_curate.errors import InputError
+from mseg_curate.errors import InputError, OutputError
 from mseg_curate.ingest import add_dataset
 from mseg_curate.initialise import create_store
 from mseg_curate.manifest import verify_export
 from mseg_curate.map_classes import import_mapping
+from mseg_curate.preview import draw_preview
 from mseg_curate.resolve import resolve_masks
 from mseg_curate.scenes import DrawnDatasets, draw_datasets
 from mseg_curate.simulate import simulate_annotators
@@ -60,21 +61,33 @@ def run_demo(
         exports = export_arms(store, out / "exports", now=now())
         for folder in exports.values():
             verify_export(folder)
+        shown = draw_preview(exports, out / "preview.png", dataset=drawn.coarse.name)
+        say(f"  {shown.path} shows what the arms make of the same images")
         say(f"Training {len(exports)} arms with {len(SEEDS)} seeds each; all else is shared")
         experiment = _measure(store, exports, out / "runs", jobs=jobs, now=now)
     return Demo(store_path, experiment, time.monotonic() - began)
 
 
 def _clear(out: Path) -> None:
-    if out.exists() and any(out.iterdir()) and not (out / MARKER).exists():
-        raise InputError(
-            "the folder holds something else than an earlier demo",
-            path=out,
-            hint="choose a new folder with --out",
-        )
-    shutil.rmtree(out, ignore_errors=True)
-    out.mkdir(parents=True)
-    (out / MARKER).touch()
+    """Empty the folder of an earlier demo; the marker stays, so that a stop half-way leaves a demo's folder."""
+    marker = out / MARKER
+    try:
+        earlier = list(out.iterdir()) if out.exists() else []
+        if earlier and not marker.exists():
+            raise InputError(
+                "the folder holds something else than an earlier demo",
+                path=out,
+                hint="choose a new folder with --out",
+            )
+        out.mkdir(parents=True, exist_ok=True)
+        marker.touch()
+        for path in earlier:
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            elif path != marker:
+                path.unlink()
+    except OSError as error:
+        raise OutputError(f"{out}: cannot be cleared for a demo ({error.strerror})") from error
 
 
 def _curate(

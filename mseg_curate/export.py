@@ -53,6 +53,7 @@ class Export:
     labels_sha256: str
     as_of_decision: int
     newer_decisions: int
+    unbound_masks: int
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,9 @@ def write_export(
         plan = plan_export(
             connection, arm=arm, unresolved=unresolved, copy_images=copy_images, datasets=datasets
         )
-    manifest = _complete_manifest(out, plan)
+        manifest = _complete_manifest(out, plan)
+        if manifest is None:
+            plan.check_resolutions(connection)
     written = 0
     jobs = [job for dataset in plan.datasets for job in _jobs(dataset, copy_images=copy_images)]
     if manifest is None:
@@ -118,6 +121,7 @@ def write_export(
         str(manifest["labels_sha256"]),
         plan.as_of_decision,
         plan.newer_decisions,
+        plan.unbound_masks,
     )
 
 
@@ -132,6 +136,8 @@ def _complete_manifest(out: Path, plan: ExportPlan) -> dict[str, object] | None:
     except (OSError, ValueError):
         manifest = None
     if isinstance(manifest, dict) and manifest.get("plan_sha256") == plan.sha256:
+        # A kill after the manifest was written leaves the journal.
+        (out / JOURNAL).unlink(missing_ok=True)
         return manifest
     raise ExportError(
         "holds an export of other inputs or options",
@@ -143,22 +149,26 @@ def _complete_manifest(out: Path, plan: ExportPlan) -> dict[str, object] | None:
 def _start(out: Path, plan: ExportPlan) -> dict[str, _Done]:
     """Begin the journal, or read what an earlier try of the same export has done."""
     journal = out / JOURNAL
-    if not journal.exists():
-        if out.exists() and any(out.iterdir()):
+    begun = canonical_json({"plan_sha256": plan.sha256})
+    head, *lines = _whole_lines(journal) or [""]
+    if not head:
+        if out.exists() and any(path != journal for path in out.iterdir()):
             raise ExportError(
                 "the folder is not empty and holds no unfinished export",
                 path=out,
                 hint="choose a new folder with --out",
             )
-        write_text_atomically(journal, canonical_json({"plan_sha256": plan.sha256}) + "\n")
+        journal.unlink(missing_ok=True)
+        _append_line(journal, begun)
         return {}
-    head, *lines = journal.read_text(encoding="utf-8").splitlines()
-    if json.loads(head).get("plan_sha256") != plan.sha256:
+    if head != begun:
         raise ExportError(
             "holds an unfinished export of other inputs or options",
             path=out,
             hint="choose a new folder with --out, or remove this one",
         )
+    for part in out.rglob(".*.part"):
+        part.unlink()
     entries = [_journal_entry(line) for line in lines]
     done = {
         entry.key: entry
@@ -166,10 +176,17 @@ def _start(out: Path, plan: ExportPlan) -> dict[str, _Done]:
         if entry is not None
         and all((out / f).is_file() and sha256_of(out / f) == h for f, h in entry.files.items())
     }
-    # Written anew, since a kill can leave a last line without its end, which would swallow the next.
+    # Written anew, since a stop can leave a last line without its end, which would swallow the next.
     kept = "".join(canonical_json(asdict(entry)) + "\n" for entry in done.values())
     write_text_atomically(journal, f"{head}\n{kept}")
     return done
+
+
+def _whole_lines(journal: Path) -> list[str]:
+    """Read the lines of the journal that have their end; none where there is no journal."""
+    if not journal.exists():
+        return []
+    return journal.read_bytes().decode("utf-8", errors="replace").split("\n")[:-1]
 
 
 def _journal_entry(line: str) -> _Done | None:
@@ -212,6 +229,7 @@ def _write_all(store: Store, out: Path, plan: ExportPlan, jobs: Sequence[_Job]) 
 
 def _append_line(path: Path, line: str) -> None:
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a", encoding="utf-8") as file:
             file.write(f"{line}\n")
     except OSError as error:

@@ -30,7 +30,7 @@ from mseg_curate.store.datasets import (
     list_images,
     load_dataset,
 )
-from mseg_curate.store.decisions import latest_decision, resolution_state
+from mseg_curate.store.decisions import count_unbound, latest_decision, resolution_state
 from mseg_curate.store.masks import masks_of_image
 from mseg_curate.store.taxonomies import load_mapping, load_universal
 
@@ -73,7 +73,8 @@ class PlannedDataset:
 class ExportPlan:
     """All that determines the bytes of an export; `sha256` is their hash.
 
-    `as_of_decision` and the rest of the resolutions' state are those of the last `resolve`.
+    `as_of_decision` and the rest of the resolutions' state are those of the last `resolve`. `unbound_masks` are
+    resolved but were found by no task, so that their resolutions cannot be painted.
     """
 
     arm: Arm
@@ -85,6 +86,7 @@ class ExportPlan:
     datasets: tuple[PlannedDataset, ...]
     as_of_decision: int
     newer_decisions: int
+    unbound_masks: int
     decision_hash: str
     policy: str
     resolutions_sha256: str
@@ -138,6 +140,12 @@ class ExportPlan:
                 }
             )
         )
+
+    def check_resolutions(self, connection: Connection) -> None:
+        """Look at all resolved masks as `paints` does, so that a bad one stops before the first file is written."""
+        for dataset in self.by_role["train"]:
+            for image in dataset.images:
+                self.paints(connection, dataset, image)
 
     def paints(
         self, connection: Connection, dataset: PlannedDataset, image: ImageRow
@@ -208,6 +216,7 @@ def plan_export(
         datasets=planned,
         as_of_decision=state.as_of_decision,
         newer_decisions=latest_decision(connection)[0] - state.as_of_decision,
+        unbound_masks=sum(count_unbound(connection, row.id) for row in rows),
         decision_hash=state.decision_hash,
         policy=state.policy,
         resolutions_sha256=state.sha256,

@@ -25,6 +25,7 @@ __all__ = [
     "MAX_PIXELS",
     "encode_label_png",
     "encode_photo_jpeg",
+    "encode_rgb_png",
     "probe_image",
     "read_image",
     "read_label",
@@ -169,6 +170,13 @@ def encode_label_png(label_map: npt.NDArray[np.uint8 | np.uint16]) -> bytes:
     return b"".join(
         (_PNG_SIGNATURE, _chunk(b"IHDR", header), _chunk(b"IDAT", body), _chunk(b"IEND", b""))
     )
+
+
+def encode_rgb_png(pixels: npt.NDArray[np.uint8]) -> bytes:
+    """Encode an (H, W, 3) uint8 RGB picture as PNG."""
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, format="PNG")
+    return out.getvalue()
 
 
 def encode_photo_jpeg(pixels: npt.NDArray[np.uint8], *, quality: int = 90) -> bytes:

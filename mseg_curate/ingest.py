@@ -199,6 +199,7 @@ def _check_pair(
     root: Path, sample: Sample, table: ClassTable, colours: ColourTable | None
 ) -> _Checked:
     image, label = safe_join(root, sample.image_file), safe_join(root, sample.label_file)
+    segment_sha256 = None
     try:
         size_hw = probe_image(image)
         label_map = load_label_map(label, colours)
@@ -206,6 +207,7 @@ def _check_pair(
         if sample.segment_file:
             segments = load_segment_map(safe_join(root, sample.segment_file))
             sizes[sample.segment_file] = segments.shape
+            segment_sha256 = sha256_of(safe_join(root, sample.segment_file))
         image_sha256, label_sha256 = sha256_of(image), sha256_of(label)
     except (ImageError, DatasetError) as error:
         return _Checked(problem=str(error).removeprefix(f"{root}/"))
@@ -230,6 +232,7 @@ def _check_pair(
         image_sha256,
         label_sha256,
         {i: n for i, n in counts.items() if i not in table.ignore_ids},
+        segment_sha256,
     )
     return _Checked(pixels=pixels, unknown=unknown)
 
@@ -247,6 +250,8 @@ def _fingerprint(table: ClassTable, pixels: Sequence[Pixels]) -> str:
     for p in pixels:
         parts = (p.split, p.sequence, p.name, p.image_sha256, p.label_sha256, p.segment_file)
         digest.update(repr(parts).encode())
+        if p.segment_sha256 is not None:
+            digest.update(p.segment_sha256.encode())
     return digest.hexdigest()
 
 
@@ -259,6 +264,8 @@ def _difference(store: Store, known: DatasetRow, pixels: Sequence[Pixels]) -> st
     here = {(p.split, p.sequence, p.name): (p.image_sha256, p.label_sha256) for p in pixels}
     changed = sum(stored[key] != here[key] for key in stored.keys() & here.keys())
     new, gone = len(here.keys() - stored.keys()), len(stored.keys() - here.keys())
+    if not new and not gone and not changed:
+        return "the same images and labels, but other segments or ignore ids"
     return f"{new} new, {gone} gone and {changed} changed images"
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from mseg_curate import __version__
+from mseg_curate.core.mapping import format_mapping
 from mseg_curate.errors import ExportError
 from mseg_curate.export_plan import (
     FORMAT_VERSION,
@@ -18,10 +19,18 @@ from mseg_curate.export_plan import (
 from mseg_curate.files import canonical_json, safe_join, sha256_of, sha256_of_text
 from mseg_curate.progress import map_in_threads
 
-__all__ = ["MANIFEST", "VerifiedExport", "build_manifest", "list_files", "verify_export"]
+__all__ = [
+    "MANIFEST",
+    "VerifiedExport",
+    "build_manifest",
+    "list_files",
+    "read_manifest",
+    "verify_export",
+]
 
 MANIFEST = "manifest.json"
 FORMAT = "mseg-curate export"
+_READ_FIELDS = ("arm", "files", "shared_sha256", "labels_sha256")
 
 
 @dataclass(frozen=True)
@@ -140,7 +149,11 @@ def _shared_sha256(plan: ExportPlan) -> str:
                 "universal_classes": list(plan.space.names),
                 "reachable": list(plan.reachable),
                 "train": [
-                    [d.row.name, [[i.split, i.key, i.image_sha256] for i in d.images]]
+                    [
+                        d.row.name,
+                        format_mapping(d.mapping),
+                        [[i.split, i.key, i.image_sha256] for i in d.images],
+                    ]
                     for d in plan.by_role["train"]
                 ],
                 "test": [
@@ -188,6 +201,9 @@ def read_manifest(folder: Path) -> dict[str, object]:
             expected=str(FORMAT_VERSION),
             found=str(manifest.get("version")),
         )
+    missing = [name for name in _READ_FIELDS if name not in manifest]
+    if missing:
+        raise ExportError("damaged manifest", path=path, expected=", ".join(missing), found="none")
     return manifest
 
 

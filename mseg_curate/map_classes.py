@@ -1,14 +1,12 @@
-"""Mappings in and out: import a file, write one out, draft one from names that are known."""
+"""Mappings in and out: import a file, read one off the taxonomy, write one out."""
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 from mseg_curate.core.mapping import (
-    HEADER,
     ClassMapping,
     DatasetMapping,
     Relation,
@@ -16,12 +14,11 @@ from mseg_curate.core.mapping import (
     mapping_of_column,
     parse_mapping,
 )
-from mseg_curate.core.taxonomy import Taxonomy, parse_taxonomy
+from mseg_curate.core.taxonomy import parse_taxonomy
 from mseg_curate.errors import StoreError
 from mseg_curate.files import read_text
 from mseg_curate.store import Store
 from mseg_curate.store.datasets import (
-    DatasetRow,
     class_pixels,
     count_images,
     list_datasets,
@@ -38,7 +35,6 @@ __all__ = [
     "DescribedDataset",
     "ImportedMapping",
     "describe_datasets",
-    "draft_mapping",
     "export_mapping",
     "import_mapping",
     "map_by_column",
@@ -136,76 +132,6 @@ def count_named_pixels(store: Store) -> Counter[str]:
                 if entry.relation in (Relation.KEEP, Relation.MERGE):
                     pixels[entry.targets[0]] += counts[entry.source]
     return pixels
-
-
-def draft_mapping(store: Store, dataset: str) -> str:
-    """Return a mapping file that places the classes whose names are known, and leaves `?` for the others.
-
-    A name is known where it is a universal class or stands in a column of the taxonomy. A file with `?` in it is
-    refused by `import_mapping`, so that nothing is mapped by accident.
-    """
-    with store.reading() as connection:
-        row = load_dataset(connection, dataset)
-        taxonomy = parse_taxonomy(load_taxonomy_text(connection), path="taxonomy.tsv")
-    return _draft_test(row, taxonomy) if row.role == "test" else _draft_train(row, taxonomy)
-
-
-def _draft_train(row: DatasetRow, taxonomy: Taxonomy) -> str:
-    known = _train_dictionary(taxonomy)
-    found = {name: known.get(_plain(name)) for name in row.class_names}
-    shared = Counter(u for u in found.values() if u)
-    lines = ["\t".join(HEADER)]
-    for name, universal in found.items():
-        if universal is None:
-            lines.append(f"{name}\t?\t\t")
-        else:
-            relation = Relation.MERGE if shared[universal] > 1 else Relation.KEEP
-            lines.append(f"{name}\t{relation}\t{universal}\t")
-    return "\n".join(lines) + "\n"
-
-
-def _train_dictionary(taxonomy: Taxonomy) -> dict[str, str]:
-    votes: dict[str, Counter[str]] = {}
-    for column in taxonomy.columns:
-        for universal, classes in column.cells:
-            if column.role == "train" and universal != "unlabeled":
-                for name in classes:
-                    votes.setdefault(_plain(name), Counter())[universal] += 1
-    known = {name: min(c.items(), key=lambda x: (-x[1], x[0]))[0] for name, c in votes.items()}
-    return known | {_plain(name): name for name in taxonomy.names}
-
-
-def _draft_test(row: DatasetRow, taxonomy: Taxonomy) -> str:
-    """Sources come from the test column that knows most of the classes, then from universal names still free."""
-    wanted = {_plain(name): name for name in row.class_names}
-    columns = [_sources_by_name(c.cells) for c in taxonomy.columns if c.role == "test"]
-    best = max(columns, key=lambda known: len(known.keys() & wanted.keys()), default={})
-    if len(best.keys() & wanted.keys()) * 2 < len(wanted):
-        best = {}
-    used = {u for plain in wanted for u in best.get(plain, ())}
-    universal = {_plain(name): name for name in taxonomy.names}
-    lines = ["\t".join(HEADER)]
-    for plain, name in wanted.items():
-        sources = best.get(plain, ())
-        if not sources and plain in universal and universal[plain] not in used:
-            sources = (universal[plain],)
-        cell = "{" + ", ".join(sources) + "}"
-        lines.append(f"{name}\ttest\t{cell}\t" if sources else f"{name}\t?\t\t")
-    return "\n".join(lines) + "\n"
-
-
-def _sources_by_name(
-    cells: tuple[tuple[str, tuple[str, ...]], ...],
-) -> dict[str, tuple[str, ...]]:
-    sources: dict[str, tuple[str, ...]] = {}
-    for universal, classes in cells:
-        for name in classes:
-            sources[_plain(name)] = (*sources.get(_plain(name), ()), universal)
-    return sources
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[^a-z0-9]+", " ", name.lower()).strip()
 
 
 @dataclass(frozen=True)

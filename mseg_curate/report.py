@@ -38,8 +38,7 @@ def scores_frame(comparison: Comparison) -> pd.DataFrame:
         test: [100 * comparison.mean_iou[arm][test] for arm in comparison.arms]
         for test in comparison.tests
     }
-    if len(comparison.tests) > 1:
-        rows[HARMONIC] = [100 * comparison.harmonic[arm] for arm in comparison.arms]
+    rows[HARMONIC] = [100 * comparison.harmonic[arm] for arm in comparison.arms]
     return pd.DataFrame.from_dict(rows, orient="index", columns=list(comparison.arms))
 
 
@@ -48,8 +47,7 @@ def differences_frame(comparison: Comparison) -> pd.DataFrame:
     columns = {}
     for arm, by_test in comparison.differences.items():
         cells = {test: format_difference(by_test[test]) for test in comparison.tests}
-        if len(comparison.tests) > 1:
-            cells[HARMONIC] = format_difference(comparison.harmonic_differences[arm])
+        cells[HARMONIC] = format_difference(comparison.harmonic_differences[arm])
         columns[f"− {arm}"] = pd.Series(cells)
     return pd.DataFrame(columns)
 
@@ -64,26 +62,22 @@ def format_difference(found: Difference) -> str:
 
 def conclude(comparison: Comparison) -> list[str]:
     """Say in a sentence per alternative what the reference arm was worth."""
-    several = len(comparison.tests) > 1
-    where = "in the harmonic mean" if several else f"on {comparison.tests[0]}"
     sentences = []
-    for arm in comparison.differences:
-        found = (
-            comparison.harmonic_differences[arm]
-            if several
-            else comparison.differences[arm][comparison.tests[0]]
-        )
+    for arm, found in comparison.harmonic_differences.items():
+        if math.isnan(found.value):
+            sentences.append(
+                f"{comparison.reference} cannot be compared with {arm} in the harmonic mean."
+            )
+            continue
         interval = (
             f"{comparison.level:.0%} interval {100 * found.low:+.1f} to {100 * found.high:+.1f}"
         )
-        if math.isnan(found.value):
-            verdict = "cannot be compared with"
-        elif not found.distinguishable:
+        if not found.distinguishable:
             verdict = "is not distinguishable from"
         else:
             verdict = "is better than" if found.value > 0 else "is worse than"
         sentences.append(
-            f"{comparison.reference} {verdict} {arm} {where}: {100 * found.value:+.1f} points, {interval}."
+            f"{comparison.reference} {verdict} {arm} in the harmonic mean: {100 * found.value:+.1f} points, {interval}."
         )
     return sentences
 

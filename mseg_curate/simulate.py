@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from mseg_curate.core.consensus import Outcome
-from mseg_curate.core.label_map import LabelMap
+from mseg_curate.core.label_map import ColourTable, LabelMap
 from mseg_curate.core.mapping import Relation
 from mseg_curate.decide import append_votes
 from mseg_curate.errors import DatasetError, InputError
@@ -52,9 +52,10 @@ def simulate_annotators(
     """Decide every mask of a task as `annotators` people of a stated accuracy would.
 
     The truth of a mask is the class that most of its pixels carry in the label maps of the folder `truth`: classes.tsv,
-    in the classes of the dataset or named like the candidates, and `<id>.png` in its `labels` or beside it. An annotator names it
-    with probability `accuracy`, else any other candidate, each equally likely. Raises DatasetError where the
-    truth misses an image, InputError for an accuracy outside 0 … 1.
+    in the classes of the dataset or named like the candidates, and `<id>.png` in its `labels` or beside it. An
+    annotator names it with probability `accuracy`, else any other candidate, each equally likely. Raises ImageError
+    where the truth misses an image, DatasetError where it has another size or an id outside its class table,
+    InputError for an accuracy outside 0 … 1.
     """
     if not 0 <= accuracy <= 1:
         raise InputError("accuracy of an annotator", expected="0 … 1", found=f"{accuracy:g}")
@@ -95,23 +96,32 @@ def _true_classes(
     """Return the outcome that is right for each mask: a candidate, or none of these."""
     table = read_class_table(truth / "classes.tsv")
     names = {i: universal.get(name, name) for i, name in table.classes}
+    colours = ColourTable.of(table.colours) if table.colours else None
     labels = truth / "labels" if (truth / "labels").is_dir() else truth
     outcomes = []
     shown: tuple[int, LabelMap] | None = None
     for stored in track(masks, total=len(masks), what="looking up the truth"):
-        if shown is None or shown[0] != stored.image_id:
-            path = safe_join(labels, images[stored.image_id].key + ".png")
-            shown = (stored.image_id, load_label_map(path))
-        box, crop = stored.mask.box, stored.mask.crop()
-        window = shown[1][box.top : box.bottom, box.left : box.right]
-        if window.shape != crop.shape:
+        image = images[stored.image_id]
+        path = safe_join(labels, image.key + ".png")
+        if shown is None or shown[0] != image.id:
+            shown = (image.id, load_label_map(path, colours))
+        if shown[1].shape != image.size_hw:
             raise DatasetError(
                 "truth has another size than its image",
-                path=labels / (images[stored.image_id].key + ".png"),
-                expected=str(images[stored.image_id].size_hw),
+                path=path,
+                expected=str(image.size_hw),
                 found=str(shown[1].shape),
             )
-        majority = int(np.bincount(window[crop]).argmax())
+        box = stored.mask.box
+        window = shown[1][box.top : box.bottom, box.left : box.right]
+        majority = int(np.bincount(window[stored.mask.crop()]).argmax())
+        if majority not in table.known_ids:
+            raise DatasetError(
+                "truth has an id outside its class table",
+                path=path,
+                expected="an id of classes.tsv",
+                found=str(majority),
+            )
         name = names.get(majority, "")
         outcomes.append(name if name in task.candidates else Outcome.NONE_OF_THESE.value)
     return outcomes

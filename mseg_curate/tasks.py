@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from mseg_curate.core.mapping import ClassMapping, Relation
 from mseg_curate.core.mask import Mask
-from mseg_curate.errors import MappingError, StoreError
+from mseg_curate.errors import InputError, MappingError, StoreError
 from mseg_curate.files import safe_join
 from mseg_curate.ingest import colour_table, label_map_of
 from mseg_curate.progress import map_in_threads
@@ -35,8 +35,11 @@ def make_task(
     """Store a task that asks of every mask of a split class which candidate it shows.
 
     Masks are the native segments where the dataset has them, else the 8-connected components. Raises StoreError where
-    the task exists or the dataset has no pixels, MappingError where the class is not to be split.
+    the task exists or the dataset has no pixels, MappingError where the class is not to be split, InputError for a
+    redundancy below 1.
     """
+    if redundancy < 1:
+        raise InputError("redundancy of a task", expected="1 or more", found=str(redundancy))
     with store.reading() as connection:
         if any(task.name == name for task in list_tasks(connection)):
             raise StoreError(f"task {name!r} exists already; choose another name")

@@ -3,7 +3,7 @@
     FOLDER/
       images/<id>.jpg           any depth of sub-folders; a sub-folder is the sequence
       labels/<id>.png           the same id: index, palette, 16-bit or RGB-coded PNG
-      segments/<id>.png         optional: native segment ids, 16-bit, or R + 256·G + 65536·B
+      segments/<id>.png         optional, for all images or none: native segment ids, 16-bit, or R + 256·G + 65536·B
       classes.tsv               id, name, and a colour (#rrggbb, or the columns r, g, b) for RGB-coded labels
       <split>.txt               one id per line
 
@@ -222,12 +222,12 @@ def read_samples(
     """List the image and label pairs of a folder, and how many images stand in no split list.
 
     `splits` chooses among the split lists; without any list all images form one split named after `role`.
-    Raises DatasetError that lists every fault: missing pairs, ids in no folder or in two lists, names that
-    collide on other file systems.
+    Raises DatasetError that lists every fault: missing pairs, an image without segments where others have them,
+    ids in no folder or in two lists, names that collide on other file systems.
     """
     images = _files_by_id(root, layout.images, option="--images", suffixes=IMAGE_SUFFIXES)
     labels = _files_by_id(root, layout.labels, option="--labels", suffixes=(".png",))
-    segments = {}
+    segments = None
     # Segments are optional, but not where a folder of them was named.
     if layout.segments != FolderLayout.segments or (root / layout.segments).is_dir():
         segments = _files_by_id(root, layout.segments, option="--segments", suffixes=(".png",))
@@ -251,9 +251,11 @@ def read_samples(
                 problems.append(f"{layout.images}/{key}: no photo, listed in {split}.txt")
             elif key not in labels:
                 problems.append(f"{layout.labels}/{key}.png: no label map for {images[key]}")
+            elif segments is not None and key not in segments:
+                problems.append(f"{layout.segments}/{key}.png: no segments for {images[key]}")
             else:
                 sequence, _, name = key.rpartition("/")
-                segment = segments.get(key)
+                segment = segments[key] if segments is not None else None
                 samples.append(Sample(split, sequence, name, images[key], labels[key], segment))
     problems += _colliding_names(split_of)
     if lists is None:

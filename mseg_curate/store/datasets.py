@@ -84,6 +84,7 @@ class Pixels:
     image_sha256: str
     label_sha256: str
     class_pixels: Mapping[int, int]
+    segment_sha256: str | None = None
 
 
 def declare_dataset(

@@ -17,7 +17,9 @@ __all__ = [
     "NewDecision",
     "annotator_id",
     "append_decisions",
+    "count_unbound",
     "current_decisions",
+    "decided_classes",
     "known_uuids",
     "latest_decision",
     "mask_ids",
@@ -254,3 +256,30 @@ def resolution_state(connection: Connection) -> ResolutionState:
     if first is None:
         return ResolutionState("none", 0, "", digest.hexdigest())
     return ResolutionState(first[0], int(first[1]), bytes(first[2]).hex(), digest.hexdigest())
+
+
+def decided_classes(connection: Connection, dataset_id: int) -> dict[str, set[str]]:
+    """Return, per class of a dataset, the universal classes that decisions gave to its masks."""
+    rows = connection.exec_driver_sql(
+        "SELECT DISTINCT m.source_class, u.name FROM decision AS x "
+        "JOIN label_class AS u ON u.id = x.label_class_id "
+        "JOIN mask AS m ON m.id = x.mask_id JOIN image AS i ON i.id = m.image_id "
+        "WHERE i.dataset_id = ?",
+        (dataset_id,),
+    )
+    decided: dict[str, set[str]] = {}
+    for source_class, name in rows:
+        decided.setdefault(source_class, set()).add(name)
+    return decided
+
+
+def count_unbound(connection: Connection, dataset_id: int) -> int:
+    """Return how many resolved masks of a dataset lie in images with pixels, yet no task has found them there."""
+    return int(
+        connection.exec_driver_sql(
+            "SELECT COUNT(*) FROM resolution AS r JOIN mask AS m ON m.id = r.mask_id "
+            "JOIN image AS i ON i.id = m.image_id "
+            "WHERE i.dataset_id = ? AND i.label_file IS NOT NULL AND m.area_px IS NULL",
+            (dataset_id,),
+        ).scalar_one()
+    )

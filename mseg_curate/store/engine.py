@@ -113,6 +113,9 @@ class Store:
             yield
         except DBAPIError as error:
             raise _store_error(self.path, error.orig or error) from error
+        except sqlite3.Warning as error:
+            # Python 3.11 raises it, past SQLAlchemy, where one statement is expected and several come.
+            raise StoreError(f"{self.path}: {error}") from error
 
 
 def bulk_insert(
@@ -145,7 +148,10 @@ def _sqlite_engine(path: Path, *, read_only: bool) -> Engine:
             "cache_size = -65536",
         ):
             connection.execute(f"PRAGMA {pragma}")
-        if not read_only:
+        if read_only:
+            # ATTACH would make a file that does not exist.
+            connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
+        else:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
         return connection
@@ -160,6 +166,8 @@ def _sqlite_engine(path: Path, *, read_only: bool) -> Engine:
 
 
 def _check_version(path: Path) -> None:
+    if path.is_dir():
+        raise StoreVersionError(f"{path}: not a store (a folder); {_INIT_HINT}")
     try:
         with closing(
             sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
@@ -181,7 +189,7 @@ def _check_version(path: Path) -> None:
     if version < SCHEMA_VERSION:
         raise StoreVersionError(
             f"{path}: made by an older version: expected schema {SCHEMA_VERSION}, found {version}; "
-            "run `mseg-curate upgrade`"
+            "use the mseg-curate that made it"
         )
 
 
@@ -204,7 +212,7 @@ def _store_error(path: Path, error: BaseException) -> StoreError | OutputError:
 
 
 def _refuse_url(path: Path) -> None:
-    if ":" in path.parts[0] and path.parts[0].endswith(":"):
+    if path.parts and path.parts[0].endswith(":"):
         raise StoreError(
             f"{path}: this version keeps its store in an SQLite file; expected a file path"
         )

@@ -113,10 +113,11 @@ def bind_masks(
 
 
 def _masks_by_key(connection: Connection, source_class: str) -> dict[tuple[int, int], int]:
+    # The mask of the named class comes last and wins over one whose class was not known.
     rows = connection.execute(
-        select(mask.c.image_id, mask.c.segment, mask.c.id).where(
-            mask.c.source_class.in_((source_class, ""))
-        )
+        select(mask.c.image_id, mask.c.segment, mask.c.id)
+        .where(mask.c.source_class.in_((source_class, "")))
+        .order_by(mask.c.source_class)
     )
     return {(row.image_id, row.segment): row.id for row in rows}
 

@@ -89,10 +89,26 @@ def test_sequences_nest(tmp_path: Path) -> None:
 
 
 def test_segments_are_found_beside_their_photos(tmp_path: Path) -> None:
-    """A segment file belongs to the image of its id; an image may have none."""
-    root = make(tmp_path, *pairs("a", "b"), "segments/a.png")
+    """A segment file belongs to the image of its id."""
+    root = make(tmp_path, *pairs("a", "s/b"), "segments/a.png", "segments/s/b.png")
     samples, _ = read_samples(root, LAYOUT, role="train")
-    assert [s.segment_file for s in samples] == ["segments/a.png", None]
+    assert [s.segment_file for s in samples] == ["segments/a.png", "segments/s/b.png"]
+
+
+def test_an_image_without_segments_is_a_fault_where_others_have_them(tmp_path: Path) -> None:
+    """No image falls back to components in silence; one outside the chosen lists may lack segments."""
+    root = make(tmp_path, *pairs("a", "b", "c"), "segments/a.png", train="a\nb\n", val="c\n")
+    assert faults(root, splits=("train",)) == ["segments/b.png: no segments for images/b.jpg"]
+    assert len(faults(root)) == 2
+    (root / "segments" / "b.png").touch()
+    assert len(read_samples(root, LAYOUT, role="train", splits=("train",))[0]) == 2
+
+
+def test_an_empty_folder_of_segments_is_a_fault(tmp_path: Path) -> None:
+    """A folder of segments that lost its files is noticed."""
+    root = make(tmp_path, *pairs("a"))
+    (root / "segments").mkdir()
+    assert faults(root) == ["segments/a.png: no segments for images/a.jpg"]
 
 
 def test_other_folder_names_are_followed(tmp_path: Path) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, delete, func, insert, select
@@ -72,7 +73,8 @@ def mask_ids(
 ) -> list[int]:
     """Return the row ids of masks named by (split, sequence, image, segment, source class).
 
-    Images and masks that no one knew are made without pixels; `dataset add` and `task make` bind them later.
+    Images and masks that no one knew are made without pixels; `dataset add` and `task make` bind them later. A key
+    whose source class is '' (not known) means the one mask of that segment, if its class is known by now.
     """
     images = _image_ids(connection, dataset_id)
     missing = dict.fromkeys(key[:3] for key in keys if key[:3] not in images)
@@ -84,12 +86,15 @@ def mask_ids(
     if missing:
         images = _image_ids(connection, dataset_id)
     known = _mask_rows(connection, dataset_id)
+    by_segment = _only_masks(known)
     row_ids: list[int] = []
     new: list[tuple[int, str, int, int]] = []
     next_id = 1 + (connection.execute(select(func.max(mask.c.id))).scalar_one() or 0)
     for split, sequence, name, segment, source_class in keys:
         key = (images[split, sequence, name], segment, source_class)
         row_id = known.get(key)
+        if row_id is None and not source_class:
+            row_id = by_segment.get(key[:2])
         if row_id is None:
             row_id = known[key] = next_id + len(new)
             new.append((row_id, source_class, key[0], segment))
@@ -112,6 +117,12 @@ def _mask_rows(connection: Connection, dataset_id: int) -> dict[tuple[int, int, 
         .where(image.c.dataset_id == dataset_id)
     )
     return {(image_id, segment, name): row_id for image_id, segment, name, row_id in rows}
+
+
+def _only_masks(known: Mapping[tuple[int, int, str], int]) -> dict[tuple[int, int], int]:
+    """Return the masks whose segment carries one class alone in its image, by (image id, segment)."""
+    times = Counter(key[:2] for key in known)
+    return {key[:2]: row_id for key, row_id in known.items() if times[key[:2]] == 1}
 
 
 def stored_masks(

@@ -169,20 +169,29 @@ def test_masks_come_before_their_pixels(farm_store: Store) -> None:
     assert rows[3:] == [("z", None)]
 
 
+def test_a_decision_of_unknown_class_finds_the_mask_of_its_segment(farm_store: Store) -> None:
+    """Without a source class the one mask of a segment is meant; where there are two, neither is guessed."""
+    with farm_store.writing() as connection:
+        dataset = load_dataset(connection, "farm").id
+        assert mask_ids(connection, dataset, keys=[("train", "", "a", 1, "")]) == [2]
+        mask_ids(connection, dataset, keys=[("train", "", "a", 1, "sky")])
+        assert mask_ids(connection, dataset, keys=[("train", "", "a", 1, "")]) == [5]
+
+
 def test_a_mask_of_unknown_class_is_bound_unless_a_named_one_is_there(farm_store: Store) -> None:
     """Pixels bind to the mask of the class, else to one whose class was not known, never to both."""
     crop = np.ones((1, 2), np.bool_)
     with farm_store.writing() as connection:
         dataset = load_dataset(connection, "farm").id
-        keys = [("train", "", "b", 5, ""), ("train", "", "b", 6, "sky"), ("train", "", "b", 6, "")]
-        unknown, named, other = mask_ids(connection, dataset, keys=keys)
+        keys = [("train", "", "b", 5, ""), ("train", "", "b", 6, ""), ("train", "", "b", 6, "sky")]
+        unknown, _, named = mask_ids(connection, dataset, keys=keys)
         image = 2
         found = [(image, mask_of(number, crop=crop, top_left=(0, 1))) for number in (5, 6, 8)]
-        assert bind_masks(connection, "sky", found=found) == [unknown, named, other + 1]
-        assert bind_masks(connection, "sky", found=found) == [unknown, named, other + 1]
+        assert bind_masks(connection, "sky", found=found) == [unknown, named, named + 1]
+        assert bind_masks(connection, "sky", found=found) == [unknown, named, named + 1]
     _, rows = run_query(
         farm_store,
         "SELECT segment, source_class, area_px, (SELECT COUNT(*) FROM mask_geometry WHERE mask_id = id) "
         f"FROM mask WHERE id >= {unknown} ORDER BY id",
     )
-    assert rows == [(5, "sky", 2, 1), (6, "sky", 2, 1), (6, "", None, 0), (8, "sky", 2, 1)]
+    assert rows == [(5, "sky", 2, 1), (6, "", None, 0), (6, "sky", 2, 1), (8, "sky", 2, 1)]

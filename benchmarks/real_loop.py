@@ -22,7 +22,7 @@ import numpy as np
 from mseg_curate.core.label_map import count_ids
 from mseg_curate.files import write_bytes_atomically, write_text_atomically
 from mseg_curate.images import encode_label_png, read_label
-from mseg_curate.readers.folder import read_class_table
+from mseg_curate.readers.class_table import read_class_table
 
 ANIMALS = ("bird", "cat", "cow", "dog", "horse", "sheep")
 ANIMAL_ID = 24

@@ -13,14 +13,14 @@ from mseg_curate.errors import DatasetError, ImageError, InputError, StoreError
 from mseg_curate.files import safe_join, sha256_of
 from mseg_curate.images import probe_image
 from mseg_curate.progress import map_in_threads
+from mseg_curate.readers.class_table import ClassTable, read_class_table
 from mseg_curate.readers.folder import (
-    ClassTable,
     FolderLayout,
+    FoundSamples,
     Sample,
+    find_samples,
     load_label_map,
     load_segment_map,
-    read_class_table,
-    read_samples,
 )
 from mseg_curate.store import Store
 from mseg_curate.store.datasets import (
@@ -85,13 +85,20 @@ def add_dataset(
         known = {row.name: row for row in list_datasets(connection)}.get(name)
     table = _class_table(root, layout, known, ignore_ids)
     _check_declared(known, name, role, table)
-    samples, unlisted = read_samples(root, layout, role=role, splits=splits)
-    pixels = _check_all(root, samples, table, layout)
+    found = find_samples(root, layout, role=role, splits=splits)
+    pixels = _check_all(root, found, table, layout)
     described = _describe(layout, table)
     fingerprint = _fingerprint(table, pixels)
-    counts = Counter(sample.split for sample in samples)
+    counts = Counter(sample.split for sample in found.samples)
     result = AddedDataset(
-        name, role, True, counts, unlisted, 0, len(table.classes), tuple(sorted(table.ignore_ids))
+        name,
+        role,
+        True,
+        counts,
+        found.unlisted,
+        0,
+        len(table.classes),
+        tuple(sorted(table.ignore_ids)),
     )
     if known is not None and known.fingerprint is not None:
         if known.fingerprint == fingerprint:
@@ -160,23 +167,23 @@ def _check_declared(known: DatasetRow | None, name: str, role: str, table: Class
 
 
 def _check_all(
-    root: Path, samples: Sequence[Sample], table: ClassTable, layout: FolderLayout
+    root: Path, found: FoundSamples, table: ClassTable, layout: FolderLayout
 ) -> list[Pixels]:
     colours = ColourTable.of(table.colours) if table.colours else None
-    found: list[Pixels] = []
-    problems: list[str] = []
+    pixels: list[Pixels] = []
+    problems = list(found.problems)
     unknown: dict[int, list[tuple[str, int]]] = {}
     checked = map_in_threads(
         lambda sample: _check_pair(root, sample, table, colours),
-        samples,
-        total=len(samples),
+        found.samples,
+        total=len(found.samples),
         what="checking pairs",
     )
-    for sample, check in zip(samples, checked, strict=True):
+    for sample, check in zip(found.samples, checked, strict=True):
         if check.problem:
             problems.append(check.problem)
         if check.pixels:
-            found.append(check.pixels)
+            pixels.append(check.pixels)
         for class_id, count in check.unknown.items():
             unknown.setdefault(class_id, []).append((sample.label_file, count))
     problems += [
@@ -187,12 +194,12 @@ def _check_all(
     if problems:
         one = len(problems) == 1
         raise DatasetError(
-            problems[0] if one else f"{len(problems)} faults in {len(samples)} pairs",
+            problems[0] if one else f"{len(problems)} faults in the folder",
             path=root,
             problems=() if one else problems,
             hint="nothing was stored" if one else "nothing was stored; mend them all and run again",
         )
-    return found
+    return pixels
 
 
 def _check_pair(

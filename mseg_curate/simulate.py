@@ -19,8 +19,9 @@ from mseg_curate.decide import append_votes
 from mseg_curate.errors import DatasetError, InputError
 from mseg_curate.files import safe_join
 from mseg_curate.progress import track
+from mseg_curate.readers.class_table import read_class_table
 from mseg_curate.readers.decisions_csv import CsvDecision
-from mseg_curate.readers.folder import load_label_map, read_class_table
+from mseg_curate.readers.folder import load_label_map
 from mseg_curate.store import Store
 from mseg_curate.store.datasets import ImageRow, list_images, load_dataset
 from mseg_curate.store.masks import StoredMask, TaskRow, load_task, masks_of_task

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -170,8 +171,7 @@ def write_text(root: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (miss_label, "1 faults in the folder; nothing was stored; mend them and run the command "
-         "again\n  labels/b.png: no label map for images/b.jpg"),
+        (miss_label, "labels/b.png: no label map for images/b.jpg; nothing was stored"),
         (change_size, "labels/b.png: sizes differ: expected 3×4 (rows × columns) as images/b.jpg, "
          "found 3×5; nothing was stored"),
         (use_unknown_ids, "id 9 is not in classes.tsv: 6 px in 2 files, first labels/a.png; add it "
@@ -197,13 +197,15 @@ def test_each_fault_is_named_and_nothing_stored(
 
 
 def test_all_faults_are_listed_at_once(small_store: Store, farm: Path) -> None:
-    """Several bad pairs come in one error, file by file, unknown ids at its end."""
+    """Missing files, bad pairs and unknown ids come in one error, in this order."""
     use_unknown_ids(farm)
     truncate(farm)
+    shutil.copy(farm / "images" / "a.jpg", farm / "images" / "d.jpg")
     Image.fromarray(np.zeros((9, 9), np.uint8)).save(farm / "labels" / "c.png")
-    with pytest.raises(DatasetError, match="3 faults in 3 pairs") as caught:
+    with pytest.raises(DatasetError, match="4 faults in the folder") as caught:
         add_dataset(small_store, "farm", folder=farm, role="train", now=NOW)
     starts = (
+        "labels/d.png: no label map for images/d.jpg",
         "labels/a.png: damaged",
         "labels/c.png: sizes differ",
         "id 9 is not in classes.tsv: 3",

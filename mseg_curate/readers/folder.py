@@ -1,24 +1,19 @@
 """Dataset folders: photos, label PNGs, a class table and split lists.
 
-    FOLDER/
-      images/<id>.jpg           any depth of sub-folders; a sub-folder is the sequence
-      labels/<id>.png           the same id: index, palette, 16-bit or RGB-coded PNG
-      segments/<id>.png         optional, for all images or none: native segment ids, 16-bit, or R + 256·G + 65536·B
-      classes.tsv               id, name, and a colour (#rrggbb, or the columns r, g, b) for RGB-coded labels
-      <split>.txt               one id per line
-
-A class whose name is `ignore` or ends with `(ignore)` is an ignore id.
+FOLDER/
+  images/<id>.jpg           any depth of sub-folders; a sub-folder is the sequence
+  labels/<id>.png           the same id: index, palette, 16-bit or RGB-coded PNG
+  segments/<id>.png         optional, for all images or none: native segment ids, 16-bit, or R + 256·G + 65536·B
+  classes.tsv               the class table, see `class_table.py`
+  <split>.txt               one id per line
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import os
-import re
 import unicodedata
-from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Container, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -30,18 +25,15 @@ from mseg_curate.files import read_text, safe_join
 from mseg_curate.images import read_label
 
 __all__ = [
-    "ClassTable",
     "FolderLayout",
+    "FoundSamples",
     "Sample",
+    "find_samples",
     "load_label_map",
     "load_segment_map",
-    "parse_class_table",
-    "read_class_table",
-    "read_samples",
 ]
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
-MAX_CLASS_ID = 65_535
 # Text files that lie beside split lists.
 _NO_SPLIT_LISTS = {"readme", "license", "licence", "citation", "notes", "changelog", "copying"}
 
@@ -57,20 +49,6 @@ class FolderLayout:
 
 
 @dataclass(frozen=True)
-class ClassTable:
-    """The classes of a dataset in the order of their ids, its ignore ids, and colours where labels are RGB-coded."""
-
-    classes: tuple[tuple[int, str], ...]
-    ignore_ids: frozenset[int] = frozenset()
-    colours: Mapping[tuple[int, int, int], int] = field(default_factory=dict)
-
-    @property
-    def known_ids(self) -> frozenset[int]:
-        """All ids that a label map may carry."""
-        return frozenset(i for i, _ in self.classes) | self.ignore_ids
-
-
-@dataclass(frozen=True)
 class Sample:
     """One image with its label map; paths are relative to the dataset's root, in POSIX form."""
 
@@ -82,158 +60,39 @@ class Sample:
     segment_file: str | None
 
 
-def read_class_table(path: Path, *, ignore_ids: Iterable[int] = ()) -> ClassTable:
-    """Read a class table; `ignore_ids` adds to those the table names. Raises DatasetError for every fault."""
-    if not path.is_file():
-        raise DatasetError(
-            "no class table",
-            path=path,
-            expected="a tab-separated file with the columns id and name",
-            hint="write one, or name another with --classes",
-        )
-    return parse_class_table(read_text(path), path=path, ignore_ids=ignore_ids)
+@dataclass(frozen=True)
+class FoundSamples:
+    """The pairs of a folder, how many images stand in no chosen split list, and what is wrong with the pairing."""
+
+    samples: tuple[Sample, ...]
+    unlisted: int
+    problems: tuple[str, ...]
 
 
-def parse_class_table(text: str, *, path: Path, ignore_ids: Iterable[int] = ()) -> ClassTable:
-    """Parse the text of a class table; raises DatasetError with file, line, expected and found."""
-    rows = _split_rows(text, path=path)
-    names = rows[0][1] if rows else []
-    header = [cell.strip().lower().replace("color", "colour") for cell in names]
-    if "id" not in header or "name" not in header:
-        raise DatasetError(
-            "not a class table",
-            path=path,
-            place=1,
-            expected="tab-separated columns id, name and perhaps colour",
-            found=", ".join(header) or "an empty file",
-        )
-    if len(set(header)) < len(header):
-        raise DatasetError(
-            "class table has two columns of one name", path=path, place=1, found=", ".join(header)
-        )
-    reader = _ClassRows(header, set(ignore_ids))
-    for number, row in rows[1:]:
-        if any(cell.strip() for cell in row):
-            reader.read(number, row)
-    if reader.problems:
-        first = reader.problems[0] if len(reader.problems) == 1 else "class table has faults"
-        rest = reader.problems if len(reader.problems) > 1 else ()
-        raise DatasetError(first, path=path, problems=rest)
-    if not reader.classes:
-        raise DatasetError("class table names no class", path=path)
-    classes = tuple(sorted(reader.classes.items()))
-    return ClassTable(classes, frozenset(reader.ignore_ids), reader.colours)
-
-
-def _split_rows(text: str, *, path: Path) -> list[tuple[int, list[str]]]:
-    rows = []
-    line = 1
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter="\t", strict=True)
-    try:
-        for row in reader:
-            rows.append((line, row))
-            line = reader.line_num + 1
-    except csv.Error as error:
-        raise DatasetError(
-            "unreadable quoting",
-            path=path,
-            place=line,
-            found=str(error),
-            hint="close the quotes, or leave them out",
-        ) from None
-    return rows
-
-
-class _ClassRows:
-    """Collects the rows of a class table and what is wrong with them."""
-
-    def __init__(self, header: list[str], ignore_ids: set[int]) -> None:
-        self.header = header
-        self.ignore_ids = ignore_ids
-        self.classes: dict[int, str] = {}
-        self.colours: dict[tuple[int, int, int], int] = {}
-        self.problems: list[str] = []
-        self._lines: dict[object, int] = {}
-
-    def read(self, number: int, row: list[str]) -> None:
-        cells = dict(zip(self.header, (cell.strip() for cell in row), strict=False))
-        if any(cell.strip() for cell in row[len(self.header) :]):
-            self._note(number, f"expected {len(self.header)} cells, found {len(row)}")
-        word, name = cells.get("id", ""), cells.get("name", "")
-        class_id = _number(word, largest=MAX_CLASS_ID)
-        if class_id is None:
-            self._note(number, f"id: expected 0 … {MAX_CLASS_ID}, found {word[:20]!r}")
-            return
-        self._note_repeated(number, "id", class_id)
-        if not name:
-            self._note(number, f"id {class_id}: expected a name, found none")
-        elif not _is_ignore_name(name):
-            self._note_repeated(number, "class", name)
-        colour = self._colour(number, cells)
-        if colour is not None:
-            self._note_repeated(number, "colour", colour)
-            self.colours[colour] = class_id
-        if _is_ignore_name(name) or class_id in self.ignore_ids:
-            self.ignore_ids.add(class_id)
-        else:
-            self.classes[class_id] = name
-
-    def _colour(self, number: int, cells: Mapping[str, str]) -> tuple[int, int, int] | None:
-        if {"r", "g", "b"} <= cells.keys():
-            words = [cells[c] for c in "rgb"]
-        else:
-            word = cells.get("colour", "")
-            if word.startswith("#"):
-                if re.fullmatch("#[0-9a-fA-F]{6}", word):
-                    return int(word[1:3], 16), int(word[3:5], 16), int(word[5:7], 16)
-                self._note(number, f"colour: expected #rrggbb, found {word!r}")
-                return None
-            words = word.replace(",", " ").split()
-        if not any(words):
-            return None
-        match [_number(w, largest=255) for w in words]:
-            case [int(red), int(green), int(blue)]:
-                return red, green, blue
-        self._note(number, f"colour: expected three numbers 0 … 255, found {' '.join(words)!r}")
-        return None
-
-    def _note_repeated(self, number: int, what: str, value: object) -> None:
-        line = self._lines.setdefault((what, value), number)
-        if line != number:
-            self._note(number, f"{what} {value!r} stands on line {line} already")
-
-    def _note(self, number: int, problem: str) -> None:
-        self.problems.append(f"line {number}: {problem}")
-
-
-def _number(word: str, *, largest: int) -> int | None:
-    if not re.fullmatch("[0-9]{1,9}", word) or int(word) > largest:
-        return None
-    return int(word)
-
-
-def _is_ignore_name(name: str) -> bool:
-    return name.lower() == "ignore" or name.lower().endswith("(ignore)")
-
-
-def read_samples(
+def find_samples(
     root: Path, layout: FolderLayout, *, role: str, splits: Sequence[str] = ()
-) -> tuple[list[Sample], int]:
-    """List the image and label pairs of a folder, and how many images stand in no split list.
+) -> FoundSamples:
+    """List the image and label pairs of a folder, and every fault in the pairing.
 
     `splits` chooses among the split lists; without any list all images form one split named after `role`.
-    Raises DatasetError that lists every fault: missing pairs, an image without segments where others have them,
-    ids in no folder or in two lists, names that collide on other file systems.
+    Faults are missing pairs, an image without segments where others have them, ids in no folder or in two lists, and
+    names that collide on other file systems. Raises DatasetError where folders or lists are missing or unreadable.
     """
-    images = _files_by_id(root, layout.images, option="--images", suffixes=IMAGE_SUFFIXES)
-    labels = _files_by_id(root, layout.labels, option="--labels", suffixes=(".png",))
+    problems: list[str] = []
+    images = _files_by_id(
+        root, layout.images, option="--images", suffixes=IMAGE_SUFFIXES, problems=problems
+    )
+    labels = _files_by_id(
+        root, layout.labels, option="--labels", suffixes=(".png",), problems=problems
+    )
     segments = None
     # Segments are optional, but not where a folder of them was named.
     if layout.segments != FolderLayout.segments or (root / layout.segments).is_dir():
-        segments = _files_by_id(root, layout.segments, option="--segments", suffixes=(".png",))
+        segments = _files_by_id(
+            root, layout.segments, option="--segments", suffixes=(".png",), problems=problems
+        )
     lists = _read_split_lists(root, layout, chosen=splits, images=images)
     members = lists if lists is not None else {role: sorted(images)}
-    problems: list[str] = []
     samples: list[Sample] = []
     split_of: dict[str, str] = {}
     for split, ids in members.items():
@@ -260,32 +119,22 @@ def read_samples(
     problems += _colliding_names(split_of)
     if lists is None:
         problems += [f"{labels[key]}: no photo for it" for key in labels if key not in images]
-    if problems:
-        raise DatasetError(
-            f"{len(problems)} faults in the folder",
-            path=root,
-            problems=problems,
-            hint=_NOTHING_STORED,
-        )
-    if not samples:
+    if not samples and not problems:
         raise DatasetError("no images found", path=root, expected=f"{layout.images}/ with photos")
     samples.sort(key=lambda s: (s.split, s.sequence, s.name))
-    return samples, len(images.keys() - split_of.keys())
-
-
-_NOTHING_STORED = "nothing was stored; mend them and run the command again"
+    return FoundSamples(tuple(samples), len(images.keys() - split_of.keys()), tuple(problems))
 
 
 def _files_by_id(
-    root: Path, folder: str, *, option: str, suffixes: tuple[str, ...]
+    root: Path, folder: str, *, option: str, suffixes: tuple[str, ...], problems: list[str]
 ) -> dict[str, str]:
+    """Return the files of a folder by their image id; what is wrong with their names goes into `problems`."""
     base = safe_join(root, folder)
     if not base.is_dir():
         raise DatasetError(
             f"no folder {folder}/", path=root, hint=f"name another with {option}, if it differs"
         )
     found: dict[str, str] = {}
-    problems = []
     for directory, _, names in os.walk(base, onerror=_raise_unreadable):
         for name in names:
             path = Path(directory, name)
@@ -299,10 +148,6 @@ def _files_by_id(
             if key in found:
                 problems.append(f"{relative}: {found[key]} has the same id; keep one")
             found[key] = relative
-    if problems:
-        raise DatasetError(
-            f"faults in {folder}/", path=root, problems=problems, hint=_NOTHING_STORED
-        )
     return found
 
 

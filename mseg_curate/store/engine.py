@@ -10,7 +10,7 @@ from typing import Self
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.pool import NullPool
+from sqlalchemy.pool import QueuePool
 
 from mseg_curate.errors import OutputError, StoreError, StoreVersionError
 from mseg_curate.store.schema import APPLICATION_ID, SCHEMA_VERSION
@@ -141,6 +141,7 @@ def _sqlite_engine(path: Path, *, read_only: bool) -> Engine:
             uri=True,
             timeout=_BUSY_TIMEOUT_MS / 1000,
             isolation_level=None,
+            check_same_thread=False,  # the pool lends a connection to one thread at a time
         )
         for pragma in (
             "foreign_keys = ON",
@@ -156,7 +157,7 @@ def _sqlite_engine(path: Path, *, read_only: bool) -> Engine:
             connection.execute("PRAGMA synchronous = FULL")
         return connection
 
-    engine = create_engine("sqlite://", creator=connect, poolclass=NullPool)
+    engine = create_engine("sqlite://", creator=connect, poolclass=QueuePool)
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:

@@ -201,6 +201,7 @@ def test_all_faults_are_listed_at_once(small_store: Store, farm: Path) -> None:
     use_unknown_ids(farm)
     truncate(farm)
     shutil.copy(farm / "images" / "a.jpg", farm / "images" / "d.jpg")
+    (farm / "train.txt").write_text("a\nb\nd\n", encoding="utf-8")
     Image.fromarray(np.zeros((9, 9), np.uint8)).save(farm / "labels" / "c.png")
     with pytest.raises(DatasetError, match="4 faults in the folder") as caught:
         add_dataset(small_store, "farm", folder=farm, role="train", now=NOW)

@@ -24,7 +24,7 @@ MODULES = sorted(
 ALLOWED = {
     "PIL": ("mseg_curate/images.py",),
     "alembic": ("mseg_curate/store/",),
-    "click": ("mseg_curate/cli.py", "baselines/__main__.py"),
+    "click": ("mseg_curate/cli/", "baselines/__main__.py"),
     "cv2": ("mseg_curate/segments.py", "mseg_curate/scenes/", "mseg_curate/preview.py"),
     "pandas": ("mseg_curate/report.py",),
     "safetensors": ("baselines/",),

@@ -1,0 +1,11 @@
+"""The command line: each command parses, calls one verb, prints. The only room that knows click.
+
+A command imports its verb when it is called, so that `--help` stays quick.
+"""
+
+from __future__ import annotations
+
+from mseg_curate.cli import curate, decide, exports, train
+from mseg_curate.cli.edge import cli, main
+
+__all__ = ["cli", "curate", "decide", "exports", "main", "train"]

@@ -1,0 +1,140 @@
+"""Commands about tasks, decisions and resolutions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from mseg_curate.cli.edge import FOLDER, cli, now, say, store_option
+
+
+@cli.group()
+def task() -> None:
+    """Ask what the masks of a class show."""
+
+
+@task.command("make")
+@store_option
+@click.argument("name")
+@click.option("--dataset", "dataset_name", required=True)
+@click.option("--class", "source_class", required=True, help="The class that must be split.")
+@click.option("--redundancy", type=click.IntRange(1), default=1, show_default=True)
+def task_make(db: Path, name: str, dataset_name: str, source_class: str, redundancy: int) -> None:
+    """Find the masks of a class that must be split, and store the question."""
+    from mseg_curate.store import Store
+    from mseg_curate.tasks import make_task
+
+    with Store.open(db) as store:
+        made = make_task(
+            store,
+            name,
+            dataset=dataset_name,
+            source_class=source_class,
+            redundancy=redundancy,
+            now=now(),
+        )
+    say(
+        f"task {name}: {made.task.masks:,} masks in {made.images:,} images ({made.area_px:,} px); "
+        f"candidates {', '.join(made.task.candidates)}"
+    )
+
+
+@task.command("list")
+@store_option
+def task_list(db: Path) -> None:
+    """List the tasks."""
+    from mseg_curate.store import Store
+    from mseg_curate.tasks import all_tasks
+
+    with Store.open(db) as store:
+        for row in all_tasks(store):
+            say(f"{row.name}\t{row.dataset}\t{row.source_class}\t{row.masks} masks\t{row.status}")
+
+
+@cli.group()
+def decisions() -> None:
+    """Bring decisions in, and check them."""
+
+
+@decisions.command("import")
+@store_option
+@click.argument("source", type=click.Path(path_type=Path))
+@click.option(
+    "--simulated", is_flag=True, help="The annotators of the CSV file are simulated, not people."
+)
+def decisions_import(db: Path, source: Path, simulated: bool) -> None:
+    """Import decisions: a CSV file, MSeg's published ones, or a checkout of mseg-api."""
+    from mseg_curate.decide import import_csv, import_published
+    from mseg_curate.store import Store
+
+    with Store.open(db) as store:
+        if source.is_dir():
+            done = import_published(store, source, now=now())
+        else:
+            kind = "simulated" if simulated else "person"
+            done = import_csv(store, source, kind=kind, now=now())
+    known = done.read - done.new
+    say(f"{done.new:,} decisions imported, {known:,} were there already")
+    if done.new:
+        say("next: mseg-curate resolve")
+
+
+@decisions.command("simulate")
+@store_option
+@click.argument("task_name", metavar="TASK")
+@click.option("--truth", type=FOLDER, required=True, help="Label maps with the true classes.")
+@click.option("--accuracy", type=float, required=True, help="Share of right decisions, 0 … 1.")
+@click.option("--annotators", type=click.IntRange(1), default=3, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True)
+def decisions_simulate(
+    db: Path, task_name: str, truth: Path, accuracy: float, annotators: int, seed: int
+) -> None:
+    """Let simulated annotators of a stated accuracy decide every mask of TASK."""
+    from mseg_curate.simulate import simulate_annotators
+    from mseg_curate.store import Store
+
+    with Store.open(db) as store:
+        done = simulate_annotators(
+            store,
+            task_name,
+            truth=truth,
+            accuracy=accuracy,
+            annotators=annotators,
+            seed=seed,
+            now=now(),
+        )
+    say(
+        f"{done.votes:,} simulated decisions on {done.masks:,} masks, "
+        f"{done.right / max(done.votes, 1):.1%} of them right; {done.new:,} new"
+    )
+    say("next: mseg-curate resolve")
+
+
+@decisions.command("verify")
+@store_option
+def decisions_verify(db: Path) -> None:
+    """Prove that no stored decision was changed, removed or slipped in."""
+    from mseg_curate.decide import verify_decisions
+    from mseg_curate.store import Store
+
+    with Store.open(db) as store:
+        count = verify_decisions(store)
+    say(f"{count:,} decisions, the hash chain holds")
+
+
+@cli.command()
+@store_option
+@click.option("--min-agreement", type=click.FloatRange(0, 1), default=0.5, show_default=True)
+@click.option("--as-of", type=int, help="Look at the decisions up to this id only.")
+def resolve(db: Path, min_agreement: float, as_of: int | None) -> None:
+    """Derive what each mask is from its decisions: the majority; ties are contested."""
+    from mseg_curate.resolve import resolve_masks
+    from mseg_curate.store import Store
+
+    with Store.open(db) as store:
+        done = resolve_masks(store, min_agreement=min_agreement, as_of=as_of)
+    say(
+        f"as of decision {done.as_of_decision}: {done.resolved:,} masks resolved, "
+        f"{done.contested:,} contested, {done.ignored:,} ignored ({done.policy})"
+    )

@@ -1,0 +1,84 @@
+"""What all commands share: the group, common options, and the edge where errors become one line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from getpass import getuser
+from pathlib import Path
+from typing import TypeVar
+
+import click
+
+from mseg_curate import __version__
+from mseg_curate.errors import MsegCurateError, TrainingStoppedError
+
+__all__ = ["ARMS", "FILE", "FOLDER", "author_option", "cli", "main", "now", "say", "store_option"]
+
+Command = TypeVar("Command", bound=Callable[..., None])
+
+FOLDER = click.Path(path_type=Path, file_okay=False)
+FILE = click.Path(path_type=Path, dir_okay=False)
+ARMS = ("relabeled", "unrelabeled", "ignored", "partial")
+
+
+def main() -> None:
+    """Run the command line: an expected error is one line on stderr and exit code 1."""
+    try:
+        cli.main(prog_name="mseg-curate", standalone_mode=False)
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        fail("stopped; run the same command again to go on", code=130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except MsegCurateError as error:
+        if "--debug" in sys.argv:
+            raise
+        fail(str(error), code=130 if isinstance(error, TrainingStoppedError) else 1)
+    except BrokenPipeError:
+        # Whoever read our output has seen enough, `head` say.
+        sys.stderr.close()
+        sys.exit(1)
+    except Exception as error:
+        if "--debug" in sys.argv:
+            raise
+        fail(f"unexpected {type(error).__name__}: {error}; `mseg-curate --debug …` shows where")
+
+
+def fail(message: str, *, code: int = 1) -> None:
+    click.echo(f"mseg-curate: {message}", err=True)
+    sys.exit(code)
+
+
+def say(line: str) -> None:
+    click.echo(line)
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def store_option(command: Command) -> Command:
+    return click.option(
+        "--db",
+        type=FILE,
+        default=Path("mseg-curate.db"),
+        envvar="MSEG_CURATE_DB",
+        show_default=True,
+        show_envvar=True,
+        help="The store: an SQLite file.",
+    )(command)
+
+
+def author_option(command: Command) -> Command:
+    return click.option(
+        "--author", default=getuser, show_default="your login", help="Who makes this change."
+    )(command)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="mseg-curate")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def cli(debug: bool) -> None:
+    """Unify segmentation datasets whose classes disagree, and measure what relabeling is worth."""

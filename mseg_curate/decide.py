@@ -130,12 +130,9 @@ def append_votes(
     binder = _Binder(connection)
     masks = binder.bind(rows)
     if binder.problems:
-        one = len(binder.problems) == 1
-        raise DecisionError(
-            binder.problems[0] if one else f"{len(binder.problems)} bad decisions",
-            path=path,
-            problems=() if one else binder.problems,
-            hint="nothing was stored",
+        several = f"{len(binder.problems)} bad decisions"
+        raise DecisionError.of(
+            binder.problems, several=several, path=path, hint="nothing was stored"
         )
     people = {
         name: annotator_id(connection, name, kind=kind, now=now)

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Self
 
 __all__ = [
     "DatasetError",
@@ -71,6 +72,20 @@ class InputError(MsegCurateError):
         self.hint = hint
         self.problems = tuple(problems)
         super().__init__(self._line())
+
+    @classmethod
+    def of(
+        cls,
+        problems: Sequence[str],
+        *,
+        several: str,
+        path: Path | str | None = None,
+        hint: str | None = None,
+    ) -> Self:
+        """Make the error of one or more problems: one is the message itself, more are listed under `several`."""
+        if len(problems) == 1:
+            return cls(problems[0], path=path, hint=hint)
+        return cls(several, path=path, hint=hint, problems=problems)
 
     def _line(self) -> str:
         where = ":".join(str(part) for part in (self.path, self.place) if part is not None)

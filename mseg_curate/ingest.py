@@ -192,13 +192,8 @@ def _check_all(
         for class_id, places in sorted(unknown.items())
     ]
     if problems:
-        one = len(problems) == 1
-        raise DatasetError(
-            problems[0] if one else f"{len(problems)} faults in the folder",
-            path=root,
-            problems=() if one else problems,
-            hint="nothing was stored" if one else "nothing was stored; mend them all and run again",
-        )
+        several = f"{len(problems)} faults in the folder"
+        raise DatasetError.of(problems, several=several, path=root, hint="nothing was stored")
     return pixels
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from enum import StrEnum
 
+from mseg_curate.core.tables import split_rows
 from mseg_curate.core.taxonomy import TaxonomyColumn
 from mseg_curate.errors import MappingError
 
@@ -218,7 +219,7 @@ def parse_mapping(
 
     `role` is train or test. Raises MappingError with every fault: file, line, expected, found.
     """
-    rows = _split_rows(text, path=path)
+    rows = split_rows(text, path=path, error=MappingError)
     if not rows or tuple(cell.strip() for cell in rows[0][1]) != HEADER:
         raise MappingError(
             "not a mapping file",
@@ -234,33 +235,9 @@ def parse_mapping(
             reader.read(number, row)
     entries = reader.finish()
     if reader.problems:
-        if len(reader.problems) == 1:
-            raise MappingError(reader.problems[0], path=path)
-        raise MappingError(
-            f"mapping of {dataset} has {len(reader.problems)} faults",
-            path=path,
-            problems=reader.problems,
-        )
+        several = f"mapping of {dataset} has {len(reader.problems)} faults"
+        raise MappingError.of(reader.problems, several=several, path=path)
     return DatasetMapping(dataset, entries)
-
-
-def _split_rows(text: str, *, path: str) -> list[tuple[int, list[str]]]:
-    rows = []
-    line = 1
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter="\t", strict=True)
-    try:
-        for row in reader:
-            rows.append((line, row))
-            line = reader.line_num + 1
-    except csv.Error as error:
-        raise MappingError(
-            "unreadable quoting",
-            path=path,
-            place=line,
-            found=str(error),
-            hint="close the quotes, or leave them out",
-        ) from None
-    return rows
 
 
 class _RowReader:

@@ -6,13 +6,12 @@ A class whose name is `ignore` or ends with `(ignore)` is an ignore id.
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mseg_curate.core.tables import split_rows
 from mseg_curate.errors import DatasetError
 from mseg_curate.files import read_text
 
@@ -49,7 +48,7 @@ def read_class_table(path: Path, *, ignore_ids: Iterable[int] = ()) -> ClassTabl
 
 def parse_class_table(text: str, *, path: Path, ignore_ids: Iterable[int] = ()) -> ClassTable:
     """Parse the text of a class table; raises DatasetError with file, line, expected and found."""
-    rows = _split_rows(text, path=path)
+    rows = split_rows(text, path=path, error=DatasetError)
     names = rows[0][1] if rows else []
     header = [cell.strip().lower().replace("color", "colour") for cell in names]
     if "id" not in header or "name" not in header:
@@ -69,32 +68,11 @@ def parse_class_table(text: str, *, path: Path, ignore_ids: Iterable[int] = ()) 
         if any(cell.strip() for cell in row):
             reader.read(number, row)
     if reader.problems:
-        first = reader.problems[0] if len(reader.problems) == 1 else "class table has faults"
-        rest = reader.problems if len(reader.problems) > 1 else ()
-        raise DatasetError(first, path=path, problems=rest)
+        raise DatasetError.of(reader.problems, several="class table has faults", path=path)
     if not reader.classes:
         raise DatasetError("class table names no class", path=path)
     classes = tuple(sorted(reader.classes.items()))
     return ClassTable(classes, frozenset(reader.ignore_ids), reader.colours)
-
-
-def _split_rows(text: str, *, path: Path) -> list[tuple[int, list[str]]]:
-    rows = []
-    line = 1
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter="\t", strict=True)
-    try:
-        for row in reader:
-            rows.append((line, row))
-            line = reader.line_num + 1
-    except csv.Error as error:
-        raise DatasetError(
-            "unreadable quoting",
-            path=path,
-            place=line,
-            found=str(error),
-            hint="close the quotes, or leave them out",
-        ) from None
-    return rows
 
 
 class _ClassRows:

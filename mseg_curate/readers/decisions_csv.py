@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import difflib
-import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Literal, TextIO, cast, get_args
 from uuid import UUID
 
+from mseg_curate.core.tables import split_rows
 from mseg_curate.errors import DecisionError
 
 __all__ = ["OUTCOMES", "CsvDecision", "DecisionMode", "read_decisions_csv", "write_decisions_csv"]
@@ -245,22 +245,7 @@ def _format_decision(decision: CsvDecision) -> dict[str, str]:
 
 def _read_rows(path: Path) -> list[tuple[int, list[str]]]:
     """Return the rows, the header first, each with the number of its first line."""
-    reader = csv.reader(io.StringIO(_read_text(path), newline=""), strict=True)
-    rows = []
-    line = 1
-    try:
-        for row in reader:
-            rows.append((line, row))
-            line = reader.line_num + 1
-    except csv.Error as error:
-        raise DecisionError(
-            "unreadable quoting",
-            path=path,
-            place=line,
-            expected='a quoted cell that ends with " before the next comma',
-            found=str(error),
-            hint="close the quotes, or leave them out",
-        ) from error
+    rows = split_rows(_read_text(path), path=path, error=DecisionError, delimiter=",")
     if not rows:
         raise DecisionError(
             "empty file",

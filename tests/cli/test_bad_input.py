@@ -310,7 +310,7 @@ def test_an_unexpected_error_is_one_line(
     called = call_cli("dataset", "list", "--db", loop.store)
     assert called.code == 1
     assert called.message == (
-        "mseg-curate: unexpected ZeroDivisionError: broken; run again with --debug to see where\n"
+        "mseg-curate: unexpected ZeroDivisionError: broken; `mseg-curate --debug …` shows where\n"
     )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from baselines.config import EvalConfig, TrainConfig
-from baselines.exports import Export, read_export
+from baselines.exports import Export, check_files, check_tests, read_export
 from baselines.results import RunResult, load_results, read_result
 from baselines.runs import Run, carry_out, is_done
 from baselines.stopping import stop_on_signals
@@ -43,7 +43,8 @@ def run_experiment(
     augmentation. Finished runs are taken up, begun ones go on from their checkpoint. With
     `jobs` > 1 runs are spread over processes that share the cores.
 
-    Raises ExportError where exports do not belong together, TrainingError where a run in `out` is of
+    Raises ExportError, before anything is trained, where exports do not belong together, files are
+    not what their manifest says or a test dataset cannot score; TrainingError where a run in `out` is of
     another configuration or a run fails, TrainingStoppedError after SIGINT or SIGTERM.
     """
     runs = _plan(exports, out, config=config, evaluation=evaluation, seeds=seeds, device=device)
@@ -80,6 +81,9 @@ def _plan(
             raise InputError("arm names a folder", expected="letters, digits, . _ -", found=arm)
     opened = {arm: read_export(folder) for arm, folder in exports.items()}
     _check_shared(opened)
+    for export in {export.folder: export for export in opened.values()}.values():
+        check_files(export)
+        check_tests(export)
     place = choose_device(device)
     weights_sha256 = _hash_weights(config.weights)
     return [

@@ -12,9 +12,21 @@ import numpy as np
 import numpy.typing as npt
 
 from mseg_curate.errors import ExportError
-from mseg_curate.files import safe_join
+from mseg_curate.files import safe_join, sha256_of
+from mseg_curate.images import read_label
+from mseg_curate.progress import map_in_threads
 
-__all__ = ["IGNORE", "ClassIndex", "Dataset", "Export", "Sample", "ZeroShotSet", "read_export"]
+__all__ = [
+    "IGNORE",
+    "ClassIndex",
+    "Dataset",
+    "Export",
+    "Sample",
+    "ZeroShotSet",
+    "check_files",
+    "check_tests",
+    "read_export",
+]
 
 FORMAT: Final = "mseg-curate export"
 VERSION: Final = 1
@@ -94,7 +106,10 @@ class ClassIndex:
 
 @dataclass(frozen=True)
 class Export:
-    """An export folder, checked; see docs/export-format.md."""
+    """An export folder, checked; see docs/export-format.md.
+
+    `files` is the SHA-256 that the manifest gives each file, by its path below `folder`.
+    """
 
     folder: Path
     arm: str
@@ -103,6 +118,7 @@ class Export:
     tests: tuple[ZeroShotSet, ...]
     shared_sha256: str
     labels_sha256: str
+    files: Mapping[str, str]
 
     @property
     def outputs(self) -> int:
@@ -117,9 +133,10 @@ def read_export(folder: Path) -> Export:
     """
     path = folder / "manifest.json"
     manifest = _read_manifest(path)
-    missing = [
-        name for name in _field(manifest, "files", dict, path) if not (folder / name).is_file()
-    ]
+    files = {
+        str(name): str(digest) for name, digest in _field(manifest, "files", dict, path).items()
+    }
+    missing = [name for name in files if not safe_join(folder, name).is_file()]
     if missing:
         raise ExportError(
             f"{len(missing)} files of the export are missing",
@@ -135,7 +152,73 @@ def read_export(folder: Path) -> Export:
         tests=_read_tests(manifest, folder),
         shared_sha256=_field(manifest, "shared_sha256", str, path),
         labels_sha256=_field(manifest, "labels_sha256", str, path),
+        files=files,
     )
+
+
+def check_files(export: Export) -> None:
+    """Compare the SHA-256 of every label map, list and class table with the manifest's.
+
+    Copied images are left to `mseg-curate verify`. Raises ExportError that lists what is missing,
+    changed, or in a list and not in the manifest.
+    """
+    sets: list[Dataset | ZeroShotSet] = [*export.train, *export.tests]
+    listed = (sample.label for dataset in sets for sample in dataset.samples)
+    names = [path.relative_to(export.folder).as_posix() for path in listed]
+    problems = [f"{name}: not in the manifest" for name in names if name not in export.files]
+    hashed = [name for name in export.files if PurePosixPath(name).parts[2:3] != ("images",)]
+    found = map_in_threads(
+        lambda name: _hash(safe_join(export.folder, name)), hashed, total=len(hashed), what="hashes"
+    )
+    for name, digest in zip(hashed, found, strict=True):
+        if digest != export.files[name]:
+            problems.append(f"{name}: {'changed' if digest else 'missing'}")
+    if problems:
+        raise ExportError(
+            f"{len(problems)} files are not what the manifest says",
+            path=export.folder,
+            hint="run mseg-curate verify",
+            problems=problems,
+        )
+
+
+def _hash(path: Path) -> str | None:
+    try:
+        return sha256_of(path)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise ExportError(f"cannot be read: {error.strerror}", path=path) from error
+
+
+def check_tests(export: Export) -> None:
+    """Raise ExportError unless there are test datasets and in each of them some class can score.
+
+    A class can if one of its sources is reachable and a pixel of the label maps is of it. Label
+    maps are read only until the first such pixel.
+    """
+    if not export.tests:
+        raise ExportError(
+            "the export has no test dataset",
+            path=export.folder,
+            hint="export one with --role test",
+        )
+    reachable = set(export.index.reachable)
+    for test in export.tests:
+        usable = [number for number, ids in enumerate(test.sources) if reachable & set(ids)]
+        if not usable:
+            raise ExportError(
+                f"test dataset {test.name}: no class has a source among the reachable classes",
+                path=export.folder,
+                hint="map its classes to classes of the training datasets, or export without it",
+            )
+        if not any(np.isin(read_label(sample.label), usable).any() for sample in test.samples):
+            raise ExportError(
+                f"test dataset {test.name}: no pixel is of a class that can be predicted",
+                path=export.folder,
+                expected=", ".join(test.classes[number] for number in usable),
+                hint="export a split that shows one, or export without it",
+            )
 
 
 def _read_manifest(path: Path) -> Mapping[str, object]:

@@ -11,7 +11,7 @@ from mseg_curate.core.taxonomy import find_uncovered
 from mseg_curate.errors import MappingError, TaxonomyError
 from mseg_curate.initialise import load_taxonomy, mseg_class_lists
 from mseg_curate.store import Connection, Store
-from mseg_curate.store.datasets import DatasetRow, class_pixels, list_datasets
+from mseg_curate.store.datasets import DatasetRow, class_pixels, list_datasets, shared_images
 from mseg_curate.store.masks import newest_tasks
 from mseg_curate.store.taxonomies import load_mapping
 
@@ -88,6 +88,13 @@ def check_store(store: Store) -> Checked:
             problems += _unmapped(connection, row, found[1])
             notes += _without_task(row, found[1], tasks)
         notes += _never_predicted(connection, added, trained)
+        leaks = shared_images(connection)
+        if leaks:
+            train, image, test, other = leaks[0]
+            problems.append(
+                f"{len(leaks)} photos are in a training and in a test dataset, first {train}/{image} and "
+                f"{test}/{other}"
+            )
     if problems:
         raise MappingError(
             f"{len(problems)} faults: nothing can be exported", path=store.path, problems=problems

@@ -90,7 +90,9 @@ def _published_rows(
     stored = known_uuids(connection)
     for dataset, group in groupby(sorted(rows, key=itemgetter(0)), key=itemgetter(0)):
         fresh = [(uuid, row) for row in group if (uuid := _published_uuid(row)) not in stored]
-        masks = mask_ids(connection, datasets[dataset], keys=[row[1:6] for _, row in fresh])
+        keys = [row[1:6] for _, row in fresh]
+        # A published list names a segment by the dataset's own id.
+        masks = mask_ids(connection, datasets[dataset], keys=keys, numbering="native")
         for mask_id, (uuid, row) in zip(masks, fresh, strict=True):
             ignored = row[7] == UNLABELED
             outcome = "none_of_these" if ignored else "class"
@@ -205,6 +207,7 @@ class _Binder:
         self.datasets = {row.name: row for row in list_datasets(connection)}
         self.revisions: dict[str, int] = {}
         self.shown: dict[tuple[str, str], int] = {}
+        self.candidates: dict[tuple[str, str], tuple[str, ...]] = {}
         self.tasks = newest_tasks(connection)
         self.next_decision = latest_decision(connection)[0] + 1
 
@@ -251,8 +254,15 @@ class _Binder:
             found = [known.get(key, 0) for key in keys]
         for index, mask_id in zip(indices, found, strict=True):
             masks[index] = mask_id
+            row = rows[index]
+            candidates = self.candidates.get((dataset.name, row.source_class), ())
+            if candidates and row.outcome not in (*candidates, *_ABSTENTIONS):
+                self._note(
+                    row,
+                    f"outcome: expected a candidate of {row.source_class!r} ({', '.join(candidates)}) or "
+                    f"{', '.join(sorted(_ABSTENTIONS))}, found {row.outcome!r}",
+                )
             if not mask_id:
-                row = rows[index]
                 self._note(
                     row,
                     f"no mask {row.segment} of class {row.source_class!r} in image "
@@ -264,6 +274,7 @@ class _Binder:
         if found is None:
             return
         self.revisions[dataset.name] = found[0]
+        self.candidates |= {(dataset.name, e.source): e.candidates for e in found[1].splits}
         for source, label in _defaults(found[1], self.labels).items():
             self.shown[dataset.name, source] = label
 

@@ -28,7 +28,7 @@ from mseg_curate.files import (
 )
 from mseg_curate.images import encode_label_png
 from mseg_curate.ingest import label_map_of
-from mseg_curate.manifest import MANIFEST, build_manifest, list_files
+from mseg_curate.manifest import MANIFEST, build_manifest, list_files, verify_export
 from mseg_curate.progress import map_in_threads
 from mseg_curate.store import Store
 from mseg_curate.store.datasets import ImageRow
@@ -138,6 +138,7 @@ def _complete_manifest(out: Path, plan: ExportPlan) -> dict[str, object] | None:
     if isinstance(manifest, dict) and manifest.get("plan_sha256") == plan.sha256:
         # A kill after the manifest was written leaves the journal.
         (out / JOURNAL).unlink(missing_ok=True)
+        verify_export(out)
         return manifest
     raise ExportError(
         "holds an export of other inputs or options",

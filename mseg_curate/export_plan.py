@@ -19,7 +19,7 @@ from mseg_curate.core.mapping import (
     format_mapping,
 )
 from mseg_curate.core.mask import Mask
-from mseg_curate.errors import MappingError, StoreError
+from mseg_curate.errors import DatasetError, MappingError, StoreError
 from mseg_curate.files import canonical_json, sha256_of_text
 from mseg_curate.ingest import colour_table
 from mseg_curate.store import Connection
@@ -29,6 +29,7 @@ from mseg_curate.store.datasets import (
     list_datasets,
     list_images,
     load_dataset,
+    shared_images,
 )
 from mseg_curate.store.decisions import count_unbound, latest_decision, resolution_state
 from mseg_curate.store.masks import masks_of_image
@@ -197,6 +198,7 @@ def plan_export(
             "nothing to export: no training dataset has pixels; "
             "add one with `mseg-curate dataset add NAME FOLDER --role train`"
         )
+    _refuse_leaks(connection, {row.name for row in rows})
     space = LabelSpace.of(universal.names, train)
     planned = tuple(
         _plan_dataset(
@@ -221,6 +223,21 @@ def plan_export(
         policy=state.policy,
         resolutions_sha256=state.sha256,
     )
+
+
+def _refuse_leaks(connection: Connection, names: set[str]) -> None:
+    """A photo to train on that is also tested on would make the test no zero-shot test."""
+    leaks = [
+        f"{train}/{image} is {test}/{other}"
+        for train, image, test, other in shared_images(connection)
+        if {train, test} <= names
+    ]
+    if leaks:
+        raise DatasetError(
+            f"{len(leaks)} photos are in a training and in a test dataset",
+            problems=leaks,
+            hint="leave one of the datasets out with --dataset, or the photos out of a split list",
+        )
 
 
 def _load_mappings(

@@ -30,6 +30,7 @@ from mseg_curate.store.datasets import (
     declare_dataset,
     list_datasets,
     list_images,
+    move_dataset,
     store_pixels,
 )
 
@@ -102,6 +103,9 @@ def add_dataset(
     )
     if known is not None and known.fingerprint is not None:
         if known.fingerprint == fingerprint:
+            if (known.root, known.layout) != (root, described):
+                with store.writing() as connection:
+                    move_dataset(connection, known.id, root=root, layout=described)
             return AddedDataset(**{**vars(result), "is_new": False})
         raise DatasetError(
             f"dataset {name} was added before with other files",
@@ -248,7 +252,8 @@ def _describe(layout: FolderLayout, table: ClassTable) -> dict[str, object]:
 
 
 def _fingerprint(table: ClassTable, pixels: Sequence[Pixels]) -> str:
-    digest = hashlib.sha256(repr((table.classes, sorted(table.ignore_ids))).encode())
+    meaning = (table.classes, sorted(table.ignore_ids), sorted(table.colours.items()))
+    digest = hashlib.sha256(repr(meaning).encode())
     for p in pixels:
         parts = (p.split, p.sequence, p.name, p.image_sha256, p.label_sha256, p.segment_file)
         digest.update(repr(parts).encode())

@@ -23,6 +23,7 @@ __all__ = [
     "MANIFEST",
     "VerifiedExport",
     "build_manifest",
+    "hash_manifest",
     "list_files",
     "read_manifest",
     "verify_export",
@@ -100,7 +101,7 @@ def build_manifest(
         for path, digest in files.items()
         if path.startswith("train/") and path.endswith(".png") and "/labels/" in path
     }
-    return {
+    manifest: dict[str, object] = {
         "format": FORMAT,
         "version": FORMAT_VERSION,
         "tool_version": __version__,
@@ -119,6 +120,13 @@ def build_manifest(
         "labels_sha256": sha256_of_text(canonical_json({"labels": train_labels, "sets": sets})),
         "files": dict(sorted(files.items())),
     }
+    return {**manifest, "manifest_sha256": hash_manifest(manifest)}
+
+
+def hash_manifest(manifest: Mapping[str, object]) -> str:
+    """Hash a manifest without the field that holds this hash."""
+    fields = {name: value for name, value in manifest.items() if name != "manifest_sha256"}
+    return sha256_of_text(canonical_json(fields))
 
 
 def _dataset_entry(plan: ExportPlan, dataset: PlannedDataset) -> dict[str, object]:
@@ -216,6 +224,12 @@ def verify_export(folder: Path) -> VerifiedExport:
     files = manifest["files"]
     if not isinstance(files, dict):
         raise ExportError("damaged manifest: no list of files", path=folder / MANIFEST)
+    if manifest.get("manifest_sha256") != hash_manifest(manifest):
+        raise ExportError(
+            "the manifest was changed",
+            path=folder / MANIFEST,
+            hint="export again into a new folder",
+        )
     digests = map_in_threads(
         lambda path: _digest(safe_join(folder, path)), files, total=len(files), what="verifying"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TextIO
 
 from mseg_curate.core.mapping import ClassMapping, Relation
 from mseg_curate.core.mask import Mask
@@ -10,14 +11,23 @@ from mseg_curate.errors import InputError, MappingError, StoreError
 from mseg_curate.files import safe_join
 from mseg_curate.ingest import colour_table, label_map_of
 from mseg_curate.progress import map_in_threads
+from mseg_curate.readers.decisions_csv import CsvDecision, write_questions_csv
 from mseg_curate.readers.folder import load_segment_map
 from mseg_curate.segments import find_components, find_segments
 from mseg_curate.store import Connection, Store
 from mseg_curate.store.datasets import DatasetRow, ImageRow, class_rows, list_images, load_dataset
-from mseg_curate.store.masks import TaskRow, bind_masks, create_task, list_tasks, load_task
+from mseg_curate.store.masks import (
+    Numbering,
+    TaskRow,
+    bind_masks,
+    create_task,
+    list_tasks,
+    load_task,
+    masks_of_task,
+)
 from mseg_curate.store.taxonomies import label_class_ids, load_mapping
 
-__all__ = ["MadeTask", "all_tasks", "make_task"]
+__all__ = ["MadeTask", "all_tasks", "make_task", "write_questions"]
 
 
 @dataclass(frozen=True)
@@ -48,13 +58,14 @@ def make_task(
         images = list_images(connection, row.id, with_class=source_class)
     class_id = {n: i for i, n in row.classes}[source_class]
     found = _find_masks(row, images, class_id)
+    numbering: Numbering = "native" if _has_segments(images) else "component"
     if not found:
         raise MappingError(
             f"class {source_class!r} of dataset {dataset} has no pixels: no task needed"
         )
     with store.writing() as connection:
         labels = label_class_ids(connection)
-        mask_ids = bind_masks(connection, source_class, found=found)
+        mask_ids = bind_masks(connection, source_class, found=found, numbering=numbering)
         create_task(
             connection,
             name,
@@ -93,6 +104,11 @@ def _split_entry(
     return revision, entry
 
 
+def _has_segments(images: list[ImageRow]) -> bool:
+    """Say whether a dataset has native segments: for all of its images or for none, `ingest` saw to that."""
+    return any(image.segment_file is not None for image in images)
+
+
 def _find_masks(row: DatasetRow, images: list[ImageRow], class_id: int) -> list[tuple[int, Mask]]:
     colours = colour_table(row.layout)
 
@@ -114,3 +130,28 @@ def all_tasks(store: Store) -> list[TaskRow]:
     """Return all tasks of a store."""
     with store.reading() as connection:
         return list_tasks(connection)
+
+
+def write_questions(store: Store, task_name: str, *, out: TextIO) -> int:
+    """Write a CSV file of decisions with a row per mask of a task; returns how many.
+
+    Outcome and annotator are left empty: filled in, the file is what `decide.import_csv` reads.
+    """
+    with store.reading() as connection:
+        task = load_task(connection, task_name)
+        images = {image.id: image for image in list_images(connection, task.dataset_id)}
+        rows = [
+            CsvDecision(
+                dataset=task.dataset,
+                split=images[stored.image_id].split,
+                sequence=images[stored.image_id].sequence,
+                image=images[stored.image_id].name,
+                segment=stored.mask.segment,
+                source_class=task.source_class,
+                outcome="",
+                annotator="",
+            )
+            for stored in masks_of_task(connection, task.id)
+        ]
+    write_questions_csv(out, rows)
+    return len(rows)

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from mseg_curate.check import check_store, check_taxonomy
-from mseg_curate.core.mapping import ClassMapping, DatasetMapping, Relation
-from mseg_curate.errors import MappingError, TaxonomyError
+from mseg_curate.core.mapping import Arm, ClassMapping, DatasetMapping, Relation
+from mseg_curate.errors import DatasetError, MappingError, TaxonomyError
+from mseg_curate.export import write_export
 from mseg_curate.ingest import add_dataset
 from mseg_curate.initialise import default_taxonomy_path
 from mseg_curate.map_classes import import_mapping
@@ -170,3 +171,20 @@ def test_test_classes_that_nothing_feeds_are_noted(
     assert check_store(farm_store).notes == (
         "test dataset zoo: no training class feeds cloud: they cannot be predicted",
     )
+
+
+def test_photos_in_both_roles_are_a_fault(farm_store: Store, farm: Path, tmp_path: Path) -> None:
+    """A photo that is trained on must not be tested on: check and export refuse it and name it."""
+    add_dataset(farm_store, "again", folder=farm, role="test", now=NOW, splits=("val",))
+    mapping = tmp_path / "again.tsv"
+    mapping.write_text(
+        "class\trelation\tuniversal\tcandidates\nground\ttest\tground\t\n"
+        "animal\ttest\tcat\t\nsky\ttest\tsky\t\n",
+        encoding="utf-8",
+    )
+    import_mapping(farm_store, "again", path=mapping, author="a", note="", now=NOW)
+    with pytest.raises(MappingError, match="farm/c and again/c"):
+        check_store(farm_store)
+    with pytest.raises(DatasetError, match="1 photos are in a training and in a test dataset"):
+        write_export(farm_store, tmp_path / "out", arm=Arm.IGNORED, now=NOW)
+    assert not (tmp_path / "out").exists()

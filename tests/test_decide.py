@@ -14,9 +14,12 @@ import pytest
 from mseg_curate.decide import import_csv, import_published, verify_decisions
 from mseg_curate.errors import DecisionError, StoreError
 from mseg_curate.ingest import add_dataset
-from mseg_curate.map_classes import import_mapping
+from mseg_curate.map_classes import export_mapping, import_mapping
 from mseg_curate.store import Store
+from mseg_curate.store.datasets import load_dataset
+from mseg_curate.store.decisions import mask_ids
 from mseg_curate.store.engine import run_query
+from mseg_curate.store.masks import masks_of_task
 from mseg_curate.tasks import make_task
 
 NOW = "2026-01-02T03:04:05+00:00"
@@ -338,3 +341,49 @@ def test_all_published_decisions(mseg_store: Store, shared_data: Path) -> None:
     assert verify_decisions(mseg_store) == 226_413
     with mseg_store.reading() as connection:
         assert connection.exec_driver_sql("PRAGMA foreign_key_check").all() == []
+
+
+def test_an_outcome_that_is_no_candidate_is_refused(farm_store: Store, tmp_path: Path) -> None:
+    """A decision for a class that the split does not offer would block the export later; it is refused at once."""
+    votes = tmp_path / "votes.csv"
+    votes.write_text(
+        "dataset,split,image,segment,source_class,outcome,annotator\n"
+        "farm,train,a,0,animal,sky,ann\n",
+        encoding="utf-8",
+    )
+    with pytest.raises(DecisionError, match=r"line 2: outcome: expected a candidate of 'animal'"):
+        import_csv(farm_store, votes, now=NOW)
+
+
+def test_decisions_about_native_segments_never_bind_to_components(
+    mseg_store: Store, write_dataset: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Published decisions name native segments; components of the same number are other masks."""
+    with mseg_store.writing() as connection:
+        idd = load_dataset(connection, "idd-39")
+        native = mask_ids(
+            connection, idd.id, keys=[("train", "", "a", 0, "rider")], numbering="native"
+        )
+    rider = idd.class_names.index("rider")
+    classes = "id\tname\n" + "".join(f"{i}\t{name}\n" for i, name in idd.classes)
+    root = write_dataset(
+        tmp_path / "idd", {"a": [[rider, rider, 0]]}, classes=classes, lists={"train": "a\n"}
+    )
+    add_dataset(mseg_store, "idd-39", folder=root, role="train", now=NOW)
+    mapping = tmp_path / "idd.tsv"
+    text = (
+        export_mapping(mseg_store, "idd-39")
+        .replace(
+            "rider\tmerge\tmotorcyclist\t", "rider\tsplit\tmotorcyclist\t{bicyclist, motorcyclist}"
+        )
+        .replace(
+            "rider\tkeep\tmotorcyclist\t", "rider\tsplit\tmotorcyclist\t{bicyclist, motorcyclist}"
+        )
+    )
+    mapping.write_text(text, encoding="utf-8")
+    import_mapping(mseg_store, "idd-39", path=mapping, author="a", note="", now=NOW)
+    made = make_task(mseg_store, "riders", dataset="idd-39", source_class="rider", now=NOW)
+    with mseg_store.reading() as connection:
+        asked = [stored.id for stored in masks_of_task(connection, made.task.id)]
+    assert len(asked) == 1
+    assert asked != native

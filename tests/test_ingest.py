@@ -446,3 +446,34 @@ def test_real_folders_as_they_lie_there(small_store: Store, shared_data: Path, n
         )
         assert {str(label): pixels for label, pixels in rows} == naive
         assert sum(naive.values()) + sum(ids.count(i) for i in added.ignored_ids) == len(ids)
+
+
+def test_a_moved_folder_is_followed(farm_store: Store, farm: Path, tmp_path: Path) -> None:
+    """The same files at another place are the same dataset, and it is read from there from now on."""
+    moved = farm.rename(tmp_path / "barn")
+    assert not add_dataset(farm_store, "farm", folder=moved, role="train", now=NOW).is_new
+    with farm_store.reading() as connection:
+        assert load_dataset(connection, "farm").root == moved.resolve()
+
+
+def test_changed_colours_are_another_dataset(
+    small_store: Store, write_dataset: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Two colours exchanged in the class table mean other labels, so the folder is refused as changed."""
+    table = "id\tname\tcolour\n0\tone\t#{}\n1\ttwo\t#{}\n"
+    labels = {"a": [[[255, 0, 0], [0, 255, 0]]]}
+    classes = table.format("ff0000", "00ff00")
+    root = write_dataset(tmp_path / "rgb", labels, classes=classes)
+    add_dataset(small_store, "rgb", folder=root, role="train", now=NOW)
+    (root / "classes.tsv").write_text(table.format("00ff00", "ff0000"), encoding="utf-8")
+    with pytest.raises(DatasetError, match="added before with other files"):
+        add_dataset(small_store, "rgb", folder=root, role="train", now=NOW)
+
+
+def test_names_with_control_characters_are_faults(
+    small_store: Store, write_dataset: Callable[..., Path], tmp_path: Path
+) -> None:
+    """A tab or a line end in a file name would tear the lists of an export."""
+    root = write_dataset(tmp_path / "torn", {"a\tb": [[0]]}, classes="id\tname\n0\tone\n")
+    with pytest.raises(DatasetError, match="control character"):
+        add_dataset(small_store, "torn", folder=root, role="train", now=NOW)

@@ -19,7 +19,7 @@ from mseg_curate.errors import ExportError, InputError
 from mseg_curate.export import write_export
 from mseg_curate.ingest import add_dataset
 from mseg_curate.initialise import create_store
-from mseg_curate.manifest import MANIFEST, read_manifest, verify_export
+from mseg_curate.manifest import MANIFEST, hash_manifest, read_manifest, verify_export
 from mseg_curate.map_classes import import_mapping
 from mseg_curate.resolve import resolve_masks
 from mseg_curate.store import Store
@@ -237,6 +237,16 @@ def test_a_manifest_cannot_point_outside(folder: Path) -> None:
     """A path that leaves the folder is refused instead of read."""
     manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     manifest["files"]["../secret"] = "0" * 64
+    manifest["manifest_sha256"] = hash_manifest(manifest)
     (folder / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
     with pytest.raises(InputError, match="path leaves its folder"):
+        verify_export(folder)
+
+
+@pytest.mark.parametrize("change", [{"reachable": [0]}, {"arm": "partial"}, {"files": {}}])
+def test_a_changed_manifest_is_found(folder: Path, change: dict[str, object]) -> None:
+    """A manifest that was edited does not verify, whatever its files are."""
+    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    (folder / MANIFEST).write_text(json.dumps(manifest | change), encoding="utf-8")
+    with pytest.raises(ExportError, match="manifest was changed"):
         verify_export(folder)

@@ -33,7 +33,7 @@ COMMANDS = [(page, command) for page in PAGES for command in commands_of(page)]
 def parse(words: list[str]) -> click.Context:
     """Parse the words of a `mseg-curate` command as it would itself, without running it."""
     command: click.Command = cli
-    context = click.Context(cli, info_name="mseg-curate")
+    context = click.Context(cli, info_name="mseg-curate", help_option_names=["-h", "--help"])
     while isinstance(command, click.Group):
         name, *words = words
         found = command.get_command(context, name)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,13 +11,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mseg_curate.decide import import_csv
 from mseg_curate.errors import DatasetError, InputError, MappingError, StoreError
 from mseg_curate.ingest import add_dataset
 from mseg_curate.map_classes import import_mapping
 from mseg_curate.store import Store
 from mseg_curate.store.engine import run_query
 from mseg_curate.store.masks import masks_of_task, newest_tasks
-from mseg_curate.tasks import all_tasks, make_task
+from mseg_curate.tasks import all_tasks, make_task, write_questions
 
 NOW = "2026-01-02T03:04:05+00:00"
 WriteDataset = Callable[..., Path]
@@ -162,3 +165,16 @@ def test_a_label_map_that_changed_makes_no_masks(farm_store: Store, farm: Path) 
     with pytest.raises(DatasetError, match="label map was changed since"):
         make_task(farm_store, "again", dataset="farm", source_class="animal", now=NOW)
     assert len(all_tasks(farm_store)) == 1
+
+
+def test_questions_can_be_filled_in_and_imported(farm_store: Store, tmp_path: Path) -> None:
+    """The CSV of a task has a row per mask and, with outcome and annotator filled in, imports as decisions."""
+    out = io.StringIO(newline="")
+    assert write_questions(farm_store, "kinds", out=out) == 3
+    rows = list(csv.DictReader(io.StringIO(out.getvalue())))
+    filled = tmp_path / "filled.csv"
+    with filled.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, rows[0].keys())
+        writer.writeheader()
+        writer.writerows(row | {"outcome": "cow", "annotator": "ann"} for row in rows)
+    assert import_csv(farm_store, filled, now=NOW).new == 3

@@ -40,6 +40,20 @@ def task_make(db: Path, name: str, dataset_name: str, source_class: str, redunda
     )
 
 
+@task.command("show")
+@store_option
+@click.argument("name")
+def task_show(db: Path, name: str) -> None:
+    """Print the masks of a task as a CSV file of decisions, to be filled in and imported."""
+    import sys
+
+    from mseg_curate.store import Store
+    from mseg_curate.tasks import write_questions
+
+    with Store.open(db) as store:
+        write_questions(store, name, out=sys.stdout)
+
+
 @task.command("list")
 @store_option
 def task_list(db: Path) -> None:
@@ -114,7 +128,7 @@ def decisions_simulate(
 @decisions.command("verify")
 @store_option
 def decisions_verify(db: Path) -> None:
-    """Prove that no stored decision was changed, removed or slipped in."""
+    """Recompute the hash chain of the decisions: none was changed, or taken out from between others."""
     from mseg_curate.decide import verify_decisions
     from mseg_curate.store import Store
 

@@ -62,8 +62,8 @@ def export(
             )
         if done.unbound_masks:
             say(
-                f"  note: {done.unbound_masks:,} resolved masks have no pixels yet and were not painted; "
-                "`mseg-curate task make` finds them"
+                f"  note: {done.unbound_masks:,} resolved masks belong to no task and were not painted; "
+                "decisions about native segments need the folder segments/"
             )
     say(f"  labels {done.labels_sha256[:12]}, shared {done.shared_sha256[:12]}")
 

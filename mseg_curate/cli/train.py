@@ -124,6 +124,8 @@ def _parse_exports(exports: tuple[str, ...]) -> dict[str, Path]:
     pairs = [text.partition("=") for text in exports]
     if any(not arm or not folder for arm, _, folder in pairs):
         raise click.BadParameter("expected ARM=DIR", param_hint="--export")
+    if len({arm for arm, _, _ in pairs}) < len(pairs):
+        raise click.BadParameter("expected each arm once", param_hint="--export")
     return {arm: Path(folder) for arm, _, folder in pairs}
 
 

@@ -1,4 +1,4 @@
-"""Is one arm better than another? Paired bootstrap over test images and over seeds."""
+"""Is one arm better than another? Paired bootstrap of the test images with Student's t for the seeds."""
 
 from __future__ import annotations
 
@@ -43,7 +43,8 @@ class Comparison:
     `mean_iou[arm][test]` and `harmonic[arm]` are means over seeds; `class_iou[arm][test][class]` too,
     NaN for classes that do not count. `differences`, `harmonic_differences` and
     `class_differences` are keyed by the other arm: reference minus that arm. `left_out[test]`
-    names the classes that do not count in the mean.
+    names the classes that do not count in the mean. `seeds_resampled` says whether the intervals hold
+    the noise between seeds, which takes more than one.
     """
 
     reference: str
@@ -67,10 +68,10 @@ class Comparison:
 
 @dataclass(frozen=True)
 class _Scores:
-    """IoU of one arm on one test: row 0 as measured, rows 1 … R resampled.
+    """IoU of one arm on one test: row 0 as measured, rows 1 … R with resampled images.
 
-    `classes` is (R + 1, K), averaged over the seeds that each row drew; `runs` is (S, R + 1), the
-    mean over classes of every seed.
+    `classes` is (S, R + 1, K), NaN where a class does not count; `runs` is (S, R + 1), the mean
+    over classes.
     """
 
     classes: Floats
@@ -86,39 +87,51 @@ def compare_arms(
     level: float = 0.95,
     mode: Mode = "strict",
 ) -> Comparison:
-    """Compare the reference arm with every other one, with bootstrap intervals.
+    """Compare the reference arm with every other one, with intervals over images and seeds.
 
     `counts[arm]` holds, seed by seed in the same order for all arms, the counts per test dataset.
-    In each resample the images of a test are drawn with replacement once for all arms and seeds,
-    and seeds are drawn with replacement once for all arms and tests: differences are paired both
-    ways. Intervals are percentiles of the resampled differences (Efron and Tibshirani, 1993, ch. 13).
+    In each resample the images of a test are drawn with replacement once for all arms and seeds, and
+    differences d_s are taken seed by seed: all is paired both ways. A resample's difference is the
+    mean of its d_s plus t · sd(d_s) / √S, with t drawn once per resample from Student's t of
+    S − 1 degrees of freedom, the same for all arms, tests and classes. Intervals are percentiles of
+    these (Efron and Tibshirani, 1993, ch. 13).
 
-    With few seeds the percentile interval is too narrow: n resampled seeds spread by a factor
-    √((n−1)/n) less than n new ones would (18 % at three), and take few different values. A single
-    seed cannot be resampled at all; the interval then speaks of images alone, and `note` says so.
-    In `strict` mode a class that is absent from a resample's truth is left out of that resample.
+    Where the images add nothing this is Student's t interval of S paired differences; where the seeds
+    agree it is the image bootstrap. It assumes that seeds are independent and their differences
+    roughly normal. To draw the seeds themselves with replacement would be far too narrow at two or
+    three. Of a single seed no noise can be told; the interval then speaks of images alone, and
+    `note` says so. In `strict` mode a class that is absent from a resample's truth is left out of that
+    resample.
 
     Raises InputError where arms, seeds, tests, images or classes do not match.
     """
     tests = _check_runs(counts, reference, resamples=resamples, level=level)
     seeds = len(counts[reference])
-    draws = _draw_seeds(rng, resamples, seeds)
+    seed_noise = _draw_seed_noise(rng, resamples, seeds)
     counted = _choose_classes(tests, mode)
-    scores: dict[str, dict[str, _Scores]] = {arm: {} for arm in counts}
+    runs: dict[str, dict[str, Floats]] = {arm: {} for arm in counts}
+    class_iou: dict[str, dict[str, dict[str, float]]] = {arm: {} for arm in counts}
+    others = [arm for arm in counts if arm != reference]
+    by_class: dict[str, dict[str, dict[str, Difference]]] = {arm: {} for arm in others}
     for test, first in tests.items():
         images = _draw_images(rng, resamples, len(first.image_ids))
-        for arm, runs in counts.items():
-            chosen = [run[test] for run in runs]
-            scores[arm][test] = _score(
-                chosen, images, draws=draws, counted=counted[test], mode=mode
-            )
-    means = {
-        arm: {test: _average_seeds(score.runs, draws) for test, score in by_test.items()}
-        for arm, by_test in scores.items()
-    }
-    harmonic = {arm: _combine_tests(by_test, draws) for arm, by_test in scores.items()}
-    others = [arm for arm in counts if arm != reference]
-    names = {test: first.classes for test, first in tests.items()}
+        scores = {
+            arm: _score([run[test] for run in by_seed], images, counted=counted[test], mode=mode)
+            for arm, by_seed in counts.items()
+        }
+        for arm, score in scores.items():
+            runs[arm][test] = score.runs
+            measured = score.classes[:, 0].mean(axis=0).tolist()
+            class_iou[arm][test] = dict(zip(first.classes, measured, strict=True))
+        for arm in others:
+            rows = _add_seed_noise(scores[reference].classes - scores[arm].classes, seed_noise)
+            columns = zip(first.classes, rows.T, strict=True)
+            by_class[arm][test] = {name: _estimate(column, level) for name, column in columns}
+    harmonic = {arm: _combine_tests(by_test) for arm, by_test in runs.items()}
+
+    def differ(ours: Floats, theirs: Floats) -> Difference:
+        return _estimate(_add_seed_noise(ours - theirs, seed_noise), level)
+
     return Comparison(
         reference=reference,
         arms=tuple(counts),
@@ -130,19 +143,18 @@ def compare_arms(
         seeds_resampled=seeds > 1,
         images={test: len(first.image_ids) for test, first in tests.items()},
         left_out={
-            test: tuple(np.array(names[test])[~flags].tolist()) for test, flags in counted.items()
+            test: tuple(np.array(tests[test].classes)[~flags].tolist())
+            for test, flags in counted.items()
         },
-        mean_iou={arm: _first_rows(by_test) for arm, by_test in means.items()},
-        harmonic=_first_rows(harmonic),
-        class_iou={arm: _name_classes(by_test, names) for arm, by_test in scores.items()},
-        differences={arm: _differ(means[reference], means[arm], level) for arm in others},
-        harmonic_differences={
-            arm: _estimate(harmonic[reference] - harmonic[arm], level) for arm in others
-        },
-        class_differences={
-            arm: _differ_by_class(scores[reference], scores[arm], names, level=level)
+        mean_iou={arm: _measured(by_test) for arm, by_test in runs.items()},
+        harmonic=_measured(harmonic),
+        class_iou=class_iou,
+        differences={
+            arm: {test: differ(runs[reference][test], runs[arm][test]) for test in tests}
             for arm in others
         },
+        harmonic_differences={arm: differ(harmonic[reference], harmonic[arm]) for arm in others},
+        class_differences=by_class,
         note=_note(seeds, level, resamples),
     )
 
@@ -161,42 +173,9 @@ def _choose_classes(
     return counted
 
 
-def _first_rows(rows: Mapping[str, Floats]) -> dict[str, float]:
-    """Read what was measured off each key's rows."""
-    return {key: float(values[0]) for key, values in rows.items()}
-
-
-def _name_classes(
-    by_test: Mapping[str, _Scores], names: Mapping[str, Sequence[str]]
-) -> dict[str, dict[str, float]]:
-    return {
-        test: dict(zip(names[test], score.classes[0].tolist(), strict=True))
-        for test, score in by_test.items()
-    }
-
-
-def _differ(
-    ours: Mapping[str, Floats], theirs: Mapping[str, Floats], level: float
-) -> dict[str, Difference]:
-    return {test: _estimate(rows - theirs[test], level) for test, rows in ours.items()}
-
-
-def _differ_by_class(
-    ours: Mapping[str, _Scores],
-    theirs: Mapping[str, _Scores],
-    names: Mapping[str, Sequence[str]],
-    *,
-    level: float,
-) -> dict[str, dict[str, Difference]]:
-    return {
-        test: {
-            name: _estimate(rows, level)
-            for name, rows in zip(
-                names[test], (score.classes - theirs[test].classes).T, strict=True
-            )
-        }
-        for test, score in ours.items()
-    }
+def _measured(runs: Mapping[str, Floats]) -> dict[str, float]:
+    """Average what was measured, row 0, over the seeds of each key."""
+    return {key: float(values[:, 0].mean()) for key, values in runs.items()}
 
 
 def _check_runs(
@@ -239,10 +218,21 @@ def _check_pair(found: ImageCounts, wanted: ImageCounts, where: str) -> None:
         )
 
 
-def _draw_seeds(rng: np.random.Generator, resamples: int, seeds: int) -> Floats:
-    """Return (R + 1, S) weights of seeds that sum to 1 per row; row 0 weighs all alike."""
-    drawn = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=resamples) / seeds
-    return np.vstack([np.full(seeds, 1 / seeds), drawn])
+def _draw_seed_noise(rng: np.random.Generator, resamples: int, seeds: int) -> Floats:
+    """Return (R + 1,) draws of Student's t with S − 1 degrees of freedom; row 0, and a single seed, get 0."""
+    if seeds == 1:
+        return np.zeros(resamples + 1)
+    return np.concatenate([[0.0], rng.standard_t(seeds - 1, size=resamples)])
+
+
+def _add_seed_noise(differences: Floats, seed_noise: Floats) -> Floats:
+    """Average (S, R + 1, …) differences over seeds and add each row's t times their standard error."""
+    seeds = len(differences)
+    mean: Floats = differences.mean(axis=0)
+    if seeds == 1:
+        return mean
+    error = differences.std(axis=0, ddof=1) / np.sqrt(seeds)
+    return np.asarray(mean + (seed_noise * error.T).T, np.float64)
 
 
 def _draw_images(rng: np.random.Generator, resamples: int, images: int) -> Floats:
@@ -255,7 +245,6 @@ def _score(
     runs: Sequence[ImageCounts],
     images: Floats,
     *,
-    draws: Floats,
     counted: npt.NDArray[np.bool_],
     mode: Mode,
 ) -> _Scores:
@@ -263,27 +252,23 @@ def _score(
     # The truth is the same in all runs, so that is also where classes are absent.
     truth = images @ runs[0].truth
     present = counted & (truth > 0) if mode == "strict" else np.broadcast_to(counted, truth.shape)
-    classes = np.zeros_like(truth)
-    means = []
-    for number, run in enumerate(runs):
-        iou = iou_from_counts(images @ run.intersection, truth, images @ run.prediction, mode=mode)
-        iou = np.where(present, iou, 0.0)
-        classes += draws[:, number, None] * iou
-        means.append(iou.sum(axis=1) / np.maximum(present.sum(axis=1), 1))
-    return _Scores(classes=np.where(present, classes, np.nan), runs=np.stack(means))
+    classes = np.stack(
+        [
+            iou_from_counts(images @ run.intersection, truth, images @ run.prediction, mode=mode)
+            for run in runs
+        ]
+    )
+    sums = np.where(present, classes, 0.0).sum(axis=2)
+    means = sums / np.maximum(present.sum(axis=1), 1)
+    return _Scores(classes=np.where(present, classes, np.nan), runs=means)
 
 
-def _average_seeds(runs: Floats, draws: Floats) -> Floats:
-    """Average (S, R + 1) over the seeds that each row drew."""
-    return np.asarray((runs.T * draws).sum(axis=1), np.float64)
-
-
-def _combine_tests(by_test: Mapping[str, _Scores], draws: Floats) -> Floats:
-    """Take the harmonic mean over tests within each run, then average over drawn seeds."""
-    stacked = np.stack([score.runs for score in by_test.values()])
+def _combine_tests(by_test: Mapping[str, Floats]) -> Floats:
+    """Take the harmonic mean over tests of (S, R + 1) means within each seed and row."""
+    stacked = np.stack(list(by_test.values()))
     with np.errstate(divide="ignore"):
-        combined = len(stacked) / (1 / stacked).sum(axis=0)
-    return _average_seeds(combined, draws)
+        combined: Floats = len(stacked) / (1 / stacked).sum(axis=0)
+    return combined
 
 
 def _estimate(rows: Floats, level: float) -> Difference:
@@ -296,7 +281,7 @@ def _estimate(rows: Floats, level: float) -> Difference:
 
 
 def _note(seeds: int, level: float, resamples: int) -> str:
-    how = f"{level:.0%} percentile intervals of {resamples} paired resamples"
+    how = f"{level:.0%} intervals of {resamples} resamples of the images"
     if seeds == 1:
-        return f"{how} over images alone: one seed cannot be resampled, so training noise is not in them"
-    return f"{how} over images and {seeds} seeds; with few seeds they are somewhat too narrow"
+        return f"{how} alone: one seed cannot be resampled, so training noise is not in them"
+    return f"{how}, with Student's t for {seeds} seeds"

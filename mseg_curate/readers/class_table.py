@@ -98,6 +98,8 @@ class _ClassRows:
         self._note_repeated(number, "id", class_id)
         if not name:
             self._note(number, f"id {class_id}: expected a name, found none")
+        elif not name.isprintable():
+            self._note(number, f"id {class_id}: the name {name!a} holds a control character")
         elif not _is_ignore_name(name):
             self._note_repeated(number, "class", name)
         colour = self._colour(number, cells)

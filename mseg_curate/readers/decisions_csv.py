@@ -15,7 +15,14 @@ from uuid import UUID
 from mseg_curate.core.tables import split_rows
 from mseg_curate.errors import DecisionError
 
-__all__ = ["OUTCOMES", "CsvDecision", "DecisionMode", "read_decisions_csv", "write_decisions_csv"]
+__all__ = [
+    "OUTCOMES",
+    "CsvDecision",
+    "DecisionMode",
+    "read_decisions_csv",
+    "write_decisions_csv",
+    "write_questions_csv",
+]
 
 OUTCOMES = ("none_of_these", "unsure", "bad_mask")
 """The outcomes that are no universal class."""
@@ -113,6 +120,16 @@ def write_decisions_csv(stream: TextIO, rows: Iterable[CsvDecision]) -> None:
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(_COLUMNS)
     writer.writerows(lines)
+
+
+def write_questions_csv(stream: TextIO, rows: Iterable[CsvDecision]) -> None:
+    """Write decisions that are still to be made: the required columns and sequence, outcome and annotator empty."""
+    columns = ("dataset", "split", "sequence", *_REQUIRED[2:])
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(columns)
+    for row in rows:
+        cells = _format_decision(row) | {"outcome": "", "annotator": ""}
+        writer.writerow([cells[column] for column in columns])
 
 
 @dataclass(frozen=True, slots=True)

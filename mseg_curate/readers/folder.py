@@ -35,7 +35,18 @@ __all__ = [
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 # Text files that lie beside split lists.
-_NO_SPLIT_LISTS = {"readme", "license", "licence", "citation", "notes", "changelog", "copying"}
+_NO_SPLIT_LISTS = {
+    "readme",
+    "classes",
+    "labels",
+    "names",
+    "license",
+    "licence",
+    "citation",
+    "notes",
+    "changelog",
+    "copying",
+}
 
 
 @dataclass(frozen=True)
@@ -142,6 +153,9 @@ def _files_by_id(
                 continue
             if not _is_utf8(str(path)):
                 problems.append(f"{str(path)!a}: the name is not UTF-8; rename it")
+                continue
+            if not path.relative_to(base).as_posix().isprintable():
+                problems.append(f"{str(path)!a}: the name holds a control character; rename it")
                 continue
             key = path.relative_to(base).with_suffix("").as_posix()
             relative = path.relative_to(root).as_posix()

@@ -24,6 +24,8 @@ __all__ = [
     "list_datasets",
     "list_images",
     "load_dataset",
+    "move_dataset",
+    "shared_images",
     "store_pixels",
 ]
 
@@ -278,3 +280,29 @@ def count_images(connection: Connection, dataset_id: int) -> int:
             image.c.dataset_id == dataset_id, image.c.label_file.is_not(None)
         )
     ).scalar_one()
+
+
+def move_dataset(
+    connection: Connection, dataset_id: int, *, root: Path, layout: Mapping[str, object]
+) -> None:
+    """Store where the unchanged files of a dataset lie now."""
+    connection.execute(
+        update(dataset)
+        .where(dataset.c.id == dataset_id)
+        .values(root=str(root), layout=json.dumps(layout, sort_keys=True))
+    )
+
+
+def shared_images(connection: Connection) -> list[tuple[str, str, str, str]]:
+    """Return photos that a training and a test dataset share, byte for byte.
+
+    As (training dataset, image, test dataset, image), at most one pair per training image.
+    """
+    rows = connection.exec_driver_sql(
+        "SELECT a.name, i.name, b.name, MIN(j.name) FROM image AS i "
+        "JOIN dataset AS a ON a.id = i.dataset_id AND a.role = 'train' "
+        "JOIN image AS j ON j.image_sha256 = i.image_sha256 "
+        "JOIN dataset AS b ON b.id = j.dataset_id AND b.role = 'test' "
+        "WHERE i.image_sha256 IS NOT NULL GROUP BY i.id, b.id ORDER BY 1, 2"
+    )
+    return [(train, one, test, other) for train, one, test, other in rows]

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, delete, func, insert, select
 from mseg_curate.core.consensus import Outcome, Resolution, Vote
 from mseg_curate.errors import StoreError
 from mseg_curate.store.engine import bulk_insert
+from mseg_curate.store.masks import Numbering
 from mseg_curate.store.schema import annotator, image, mask, resolution
 
 __all__ = [
@@ -69,9 +70,15 @@ def annotator_id(connection: Connection, name: str, *, kind: str, now: str) -> i
 
 
 def mask_ids(
-    connection: Connection, dataset_id: int, *, keys: Sequence[tuple[str, str, str, int, str]]
+    connection: Connection,
+    dataset_id: int,
+    *,
+    keys: Sequence[tuple[str, str, str, int, str]],
+    numbering: Numbering = "unknown",
 ) -> list[int]:
     """Return the row ids of masks named by (split, sequence, image, segment, source class).
+
+    `numbering` says what the segments are: masks of another known numbering are other masks.
 
     Images and masks that no one knew are made without pixels; `dataset add` and `task make` bind them later. A key
     whose source class is '' (not known) means the one mask of that segment, if its class is known by now.
@@ -85,10 +92,10 @@ def mask_ids(
     )
     if missing:
         images = _image_ids(connection, dataset_id)
-    known = _mask_rows(connection, dataset_id)
+    known = _mask_rows(connection, dataset_id, numbering)
     by_segment = _only_masks(known)
     row_ids: list[int] = []
-    new: list[tuple[int, str, int, int]] = []
+    new: list[tuple[int, str, str, int, int]] = []
     next_id = 1 + (connection.execute(select(func.max(mask.c.id))).scalar_one() or 0)
     for split, sequence, name, segment, source_class in keys:
         key = (images[split, sequence, name], segment, source_class)
@@ -97,9 +104,9 @@ def mask_ids(
             row_id = by_segment.get(key[:2])
         if row_id is None:
             row_id = known[key] = next_id + len(new)
-            new.append((row_id, source_class, key[0], segment))
+            new.append((row_id, source_class, numbering, key[0], segment))
         row_ids.append(row_id)
-    bulk_insert(connection, "mask (id, source_class, image_id, segment)", new)
+    bulk_insert(connection, "mask (id, source_class, numbering, image_id, segment)", new)
     return row_ids
 
 
@@ -110,12 +117,19 @@ def _image_ids(connection: Connection, dataset_id: int) -> dict[tuple[str, str, 
     return {(split, sequence, name): row_id for split, sequence, name, row_id in rows}
 
 
-def _mask_rows(connection: Connection, dataset_id: int) -> dict[tuple[int, int, str], int]:
-    rows = connection.execute(
+def _mask_rows(
+    connection: Connection, dataset_id: int, numbering: Numbering
+) -> dict[tuple[int, int, str], int]:
+    query = (
         select(mask.c.image_id, mask.c.segment, mask.c.source_class, mask.c.id)
         .join(image, image.c.id == mask.c.image_id)
         .where(image.c.dataset_id == dataset_id)
+        # Of two masks of one key the last wins: the one that has pixels.
+        .order_by(mask.c.area_px.is_not(None))
     )
+    if numbering != "unknown":
+        query = query.where(mask.c.numbering.in_((numbering, "unknown")))
+    rows = connection.execute(query)
     return {(image_id, segment, name): row_id for image_id, segment, name, row_id in rows}
 
 
@@ -131,7 +145,7 @@ def stored_masks(
     """Return the row id of every mask of a dataset by (split, sequence, image, segment, source class)."""
     rows = connection.exec_driver_sql(
         "SELECT i.split, i.sequence, i.name, m.segment, m.source_class, m.id FROM mask AS m "
-        "JOIN image AS i ON i.id = m.image_id WHERE i.dataset_id = ?",
+        "JOIN image AS i ON i.id = m.image_id WHERE i.dataset_id = ? ORDER BY m.area_px IS NOT NULL",
         (dataset_id,),
     )
     return {(s, q, n, g, c): row_id for s, q, n, g, c, row_id in rows}

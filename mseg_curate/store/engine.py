@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -49,8 +51,15 @@ class Store:
         # Alembic is slow to import and needed for making and upgrading only.
         from mseg_curate.store.migrate import upgrade  # noqa: PLC0415
 
-        part = path.with_name(f".{path.name}.part")
-        _unlink_database(part)
+        try:
+            # A name of its own: two that make the same store at once must not share a half-made file.
+            handle, name = tempfile.mkstemp(
+                dir=path.parent, prefix=f".{path.name}.", suffix=".part"
+            )
+        except OSError as error:
+            raise OutputError(f"{path}: cannot be written ({error.strerror})") from error
+        os.close(handle)
+        part = Path(name)
         try:
             store = cls(part)
             try:
@@ -62,7 +71,8 @@ class Store:
                     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             finally:
                 store.close()
-            part.replace(path)
+            part.chmod(0o644)
+            _put_new(part, path)
         except sqlite3.Error as error:
             raise _store_error(path, error) from error
         except OSError as error:
@@ -176,6 +186,13 @@ def _check_version(path: Path) -> None:
             application = connection.execute("PRAGMA application_id").fetchone()[0]
             version = connection.execute("PRAGMA user_version").fetchone()[0]
     except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorname", "").startswith(
+            ("SQLITE_CANTOPEN", "SQLITE_READONLY")
+        ):
+            raise StoreError(
+                f"{path}: cannot be opened ({error}); SQLite needs to write into the folder of a store, "
+                "even to read it"
+            ) from error
         raise StoreVersionError(f"{path}: not a store ({error}); {_INIT_HINT}") from error
     if application != APPLICATION_ID:
         raise StoreVersionError(
@@ -210,6 +227,19 @@ def _store_error(path: Path, error: BaseException) -> StoreError | OutputError:
     if name in ("SQLITE_CORRUPT", "SQLITE_NOTADB"):
         return StoreVersionError(f"{path}: damaged ({error}); restore a copy")
     return StoreError(f"{path}: {error}")
+
+
+def _put_new(part: Path, path: Path) -> None:
+    """Give a finished store its name, never over another one that was made meanwhile."""
+    try:
+        os.link(part, path)
+    except FileExistsError:
+        raise StoreError(f"{path}: another program made it meanwhile; use it as it is") from None
+    except OSError:
+        # A file system without hard links.
+        if path.exists():
+            raise StoreError(f"{path}: already exists; use it as it is") from None
+        part.replace(path)
 
 
 def _refuse_url(path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from sqlalchemy import Connection, func, insert, select
 
@@ -23,6 +24,7 @@ from mseg_curate.store.schema import (
 )
 
 __all__ = [
+    "Numbering",
     "StoredMask",
     "TaskRow",
     "bind_masks",
@@ -33,6 +35,10 @@ __all__ = [
     "masks_of_task",
     "newest_tasks",
 ]
+
+
+Numbering = Literal["native", "component", "unknown"]
+"""What a mask's segment number is: the dataset's own id, a component's number, or not known yet."""
 
 
 @dataclass(frozen=True)
@@ -62,22 +68,27 @@ class StoredMask:
 
 
 def bind_masks(
-    connection: Connection, source_class: str, *, found: Sequence[tuple[int, Mask]]
+    connection: Connection,
+    source_class: str,
+    *,
+    found: Sequence[tuple[int, Mask]],
+    numbering: Numbering,
 ) -> list[int]:
     """Store the masks of one class as (image id, Mask); returns their row ids in that order.
 
     A mask that imported decisions know already, by image and segment, gets its class, box and pixels: its
-    decisions are bound.
+    decisions are bound. Decisions about native segments never bind to components, whose numbers mean something else.
     """
-    known = _masks_by_key(connection, source_class)
+    known = _masks_by_key(connection, source_class, numbering)
     new = [(i, m) for i, m in found if (i, m.segment) not in known]
     bulk_insert(
         connection,
-        "mask (image_id, source_class, segment, y0, x0, y1, x1, area_px)",
+        "mask (image_id, source_class, numbering, segment, y0, x0, y1, x1, area_px)",
         [
             (
                 i,
                 source_class,
+                numbering,
                 m.segment,
                 m.box.top,
                 m.box.left,
@@ -91,13 +102,22 @@ def bind_masks(
     bound = [(known[i, m.segment], m) for i, m in found if (i, m.segment) in known]
     if bound:
         connection.exec_driver_sql(
-            "UPDATE mask SET source_class = ?, y0 = ?, x0 = ?, y1 = ?, x1 = ?, area_px = ? WHERE id = ?",
+            "UPDATE mask SET source_class = ?, numbering = ?, y0 = ?, x0 = ?, y1 = ?, x1 = ?, area_px = ? WHERE id = ?",
             [
-                (source_class, m.box.top, m.box.left, m.box.bottom, m.box.right, m.area_px, row_id)
+                (
+                    source_class,
+                    numbering,
+                    m.box.top,
+                    m.box.left,
+                    m.box.bottom,
+                    m.box.right,
+                    m.area_px,
+                    row_id,
+                )
                 for row_id, m in bound
             ],
         )
-    ids = _masks_by_key(connection, source_class)
+    ids = _masks_by_key(connection, source_class, numbering)
     row_ids = [ids[i, m.segment] for i, m in found]
     with_pixels = set(connection.execute(select(mask_geometry.c.mask_id)).scalars())
     bulk_insert(
@@ -112,12 +132,15 @@ def bind_masks(
     return row_ids
 
 
-def _masks_by_key(connection: Connection, source_class: str) -> dict[tuple[int, int], int]:
-    # The mask of the named class comes last and wins over one whose class was not known.
+def _masks_by_key(
+    connection: Connection, source_class: str, numbering: Numbering
+) -> dict[tuple[int, int], int]:
+    # The mask of the named class and numbering comes last and wins over one of which less is known.
     rows = connection.execute(
         select(mask.c.image_id, mask.c.segment, mask.c.id)
         .where(mask.c.source_class.in_((source_class, "")))
-        .order_by(mask.c.source_class)
+        .where(mask.c.numbering.in_((numbering, "unknown")))
+        .order_by(mask.c.source_class, mask.c.numbering == numbering)
     )
     return {(row.image_id, row.segment): row.id for row in rows}
 

@@ -158,6 +158,7 @@ image = Table(
     Column("image_sha256", String(64)),
     Column("label_sha256", String(64)),
     UniqueConstraint("dataset_id", "split", "sequence", "name"),
+    Index("ix_image_image_sha256", "image_sha256"),
 )
 
 image_class_pixels = Table(
@@ -178,13 +179,16 @@ mask = Table(
     Column("source_class", Text, nullable=False),
     # The native segment id, or the component's number within its image and class.
     Column("segment", BigInteger, nullable=False),
+    # Which of the two; `unknown` for a decision of a CSV file that came before its pixels.
+    Column("numbering", String(9), nullable=False),
     # NULL until the pixels are known.
     Column("y0", Integer),
     Column("x0", Integer),
     Column("y1", Integer),
     Column("x1", Integer),
     Column("area_px", Integer),
-    UniqueConstraint("image_id", "segment", "source_class"),
+    UniqueConstraint("image_id", "segment", "source_class", "numbering"),
+    _one_of("numbering", "native", "component", "unknown"),
 )
 
 mask_geometry = Table(

@@ -15,7 +15,14 @@ from baselines.data import CachedSample
 from baselines.exports import IGNORE
 
 PLAIN = replace(
-    PRESETS["tiny"], scale_min=1.0, scale_max=1.0, rotate_p=0.0, blur_p=0.0, flip_p=0.0, crop_px=17
+    PRESETS["tiny"],
+    scale_min=1.0,
+    scale_max=1.0,
+    rotate_p=0.0,
+    blur_p=0.0,
+    flip_p=0.0,
+    jitter=0.0,
+    crop_px=17,
 )
 MEAN = torch.tensor([10.0, 20.0, 30.0]).view(1, 3, 1, 1)
 
@@ -113,3 +120,16 @@ def test_equal_seeds_choose_equally() -> None:
     config = PRESETS["paper"]
     choices = [choose_augmentation(config, seed, size_hw=(300, 400)) for seed in (4, 4, 5)]
     assert choices[0] == choices[1] != choices[2]
+
+
+def test_jitter_scales_about_the_mean_and_shifts_each_colour() -> None:
+    """Jitter maps every colour by one line per channel, the same in the whole crop, and leaves labels alone."""
+    sample = make_sample(30, 41)
+    plain, labels = cut(PLAIN, sample, 3)
+    jittered, same = cut(replace(PLAIN, jitter=0.2), sample, 3)
+    assert torch.equal(labels, same)
+    chosen = choose_augmentation(replace(PLAIN, jitter=0.2), 3, size_hw=(30, 41))
+    shift = torch.tensor(chosen.shift).view(3, 1, 1)
+    expected = (plain - MEAN[0]) * chosen.contrast + shift + MEAN[0]
+    torch.testing.assert_close(jittered, expected, atol=0.05, rtol=0)
+    assert chosen.contrast != 1.0

@@ -9,11 +9,13 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from PIL import Image
 
 from baselines.__main__ import main
 from baselines.config import EvalConfig, TrainConfig
@@ -207,6 +209,72 @@ def test_exports_that_do_not_match_are_named(run_quickly: Run, exports: dict[str
         run_quickly()
     for arm in ARMS:
         assert str(exports[arm]) in str(caught.value)
+
+
+def change_manifests(exports: dict[str, Path], change: Callable[[dict[str, Any]], None]) -> None:
+    """Change the manifest of every arm."""
+    for folder in exports.values():
+        path = folder / "manifest.json"
+        manifest = json.loads(path.read_text())
+        change(manifest)
+        path.write_text(json.dumps(manifest))
+
+
+def test_changed_label_maps_are_refused_before_training(
+    run_quickly: Run, exports: dict[str, Path], tmp_path: Path
+) -> None:
+    """Label maps of training and test that are not the manifest's are all listed, with what to do."""
+    changed = ("train/first/labels/scene001.png", "test/held_out/labels/scene000.png")
+    for name in changed:
+        Image.new("L", (56, 40)).save(exports["partial"] / name)
+    with pytest.raises(
+        ExportError, match=r"2 files are not what .*run mseg-curate verify"
+    ) as caught:
+        run_quickly()
+    assert caught.value.path == exports["partial"]
+    assert set(caught.value.problems) == {f"{name}: changed" for name in changed}
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_label_map_that_the_manifest_does_not_know_is_refused(
+    run_quickly: Run, exports: dict[str, Path]
+) -> None:
+    """A sample of the lists whose label map has no hash is never trained on."""
+    name = "train/second/labels/scene000.png"
+    change_manifests(exports, lambda manifest: manifest["files"].pop(name))
+    with pytest.raises(ExportError, match=f"{name}: not in the manifest"):
+        run_quickly()
+
+
+def test_an_export_without_a_test_is_refused(
+    run_quickly: Run, exports: dict[str, Path], tmp_path: Path
+) -> None:
+    """Nothing is trained that nothing could be said about."""
+    change_manifests(exports, lambda manifest: manifest.update(test=[]))
+    with pytest.raises(ExportError, match=r"relabeled: the export has no test dataset"):
+        run_quickly()
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("sources", "what"),
+    [
+        ([[], [3], [], [3]], "no class has a source among the reachable classes"),
+        ([[], [], [], [0]], "no pixel is of a class that can be predicted: expected unseen"),
+    ],
+)
+def test_a_test_that_cannot_score_is_refused(
+    run_quickly: Run,
+    exports: dict[str, Path],
+    tmp_path: Path,
+    sources: list[list[int]],
+    what: str,
+) -> None:
+    """A test dataset whose classes no output feeds, or none of which occurs, is named at once."""
+    change_manifests(exports, lambda manifest: manifest["test"][0].update(sources=sources))
+    with pytest.raises(ExportError, match=f"test dataset held_out: {what}"):
+        run_quickly()
+    assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.parametrize("seeds", [[], [1, 1], [-1]])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
-from mseg_curate.core.compare import Runs, compare_arms
+from mseg_curate.core.compare import Difference, Runs, compare_arms
 from mseg_curate.core.metrics import ImageCounts, harmonic_mean, mean_iou
 from mseg_curate.errors import InputError
 
@@ -77,28 +79,31 @@ def test_point_estimates_are_plain_means_over_seeds() -> None:
 
 
 def test_resampling_equals_a_naive_loop() -> None:
-    """The interval is that of a loop which draws images and seeds with the same numbers."""
+    """The interval is that of a loop which draws images and Student's t with the same numbers."""
     runs = make_runs({"relabeled": 0.8, "ignored": 0.75}, noise=0.1)
     resamples = 40
     found = compare_arms(runs, rng=np.random.default_rng(5), resamples=resamples, level=0.8)
     rng = np.random.default_rng(5)
-    seeds = rng.multinomial(3, np.full(3, 1 / 3), size=resamples)
+    seed_noise = rng.standard_t(2, size=resamples)
     images = {
         test: rng.multinomial(30, np.full(30, 1 / 30), size=resamples) for test in ("near", "far")
     }
     differences = []
     for row in range(resamples):
-        values = dict.fromkeys(runs, 0.0)
+        values: dict[str, list[float]] = {arm: [] for arm in runs}
         for arm, by_seed in runs.items():
-            for seed, times in enumerate(seeds[row]):
+            for run in by_seed:
                 scores = []
                 for test in ("near", "far"):
-                    counts, drawn = by_seed[seed][test], images[test][row][:, None]
+                    counts, drawn = run[test], images[test][row][:, None]
                     overlap = (drawn * counts.intersection).sum(axis=0)[:3]
                     union = (drawn * (counts.truth + counts.prediction)).sum(axis=0)[:3] - overlap
                     scores.append(float((overlap / union).mean()))
-                values[arm] += times / 3 * harmonic_mean(scores)
-        differences.append(values["relabeled"] - values["ignored"])
+                values[arm].append(harmonic_mean(scores))
+        pairs = zip(values["relabeled"], values["ignored"], strict=True)
+        by_seed_difference = [ours - theirs for ours, theirs in pairs]
+        error = statistics.stdev(by_seed_difference) / 3**0.5
+        differences.append(statistics.mean(by_seed_difference) + seed_noise[row] * error)
     low, high = np.quantile(differences, [0.1, 0.9])
     assert found.harmonic_differences["ignored"].low == pytest.approx(low)
     assert found.harmonic_differences["ignored"].high == pytest.approx(high)
@@ -108,7 +113,10 @@ def test_equal_arms_are_not_distinguishable_and_unequal_ones_are() -> None:
     """A clear difference is called so, and an arm held against its double is not."""
     runs = make_runs({"relabeled": 0.8, "double": 0.8, "worse": 0.6})
     found = compare_arms(runs, rng=np.random.default_rng(0), resamples=300)
-    assert found.differences["double"]["near"].value == 0
+    zero = Difference(0.0, 0.0, 0.0)
+    assert set(found.differences["double"].values()) == {zero}
+    assert found.harmonic_differences["double"] == zero
+    assert found.class_differences["double"]["far"]["b"] == zero
     assert not found.harmonic_differences["double"].distinguishable
     assert found.harmonic_differences["worse"].distinguishable
     assert found.differences["worse"]["far"].low > 0
@@ -143,6 +151,88 @@ def test_a_single_seed_is_said_to_be_one() -> None:
     found = compare_arms(runs, rng=np.random.default_rng(0), resamples=20)
     assert not found.seeds_resampled
     assert "one seed cannot be resampled" in found.note
+
+
+def test_several_seeds_are_said_to_be_in_the_interval() -> None:
+    """The note names the method and the number of seeds."""
+    runs = make_runs({"relabeled": 0.8, "ignored": 0.7})
+    found = compare_arms(runs, rng=np.random.default_rng(0), resamples=20)
+    assert found.seeds_resampled
+    assert found.note == "95% intervals of 20 resamples of the images, with Student's t for 3 seeds"
+
+
+def make_plain(accuracies: npt.NDArray[np.float64]) -> ImageCounts:
+    """Counts of a network that finds (images, K) given shares of two classes and errs nowhere else."""
+    truth = np.full(accuracies.shape, 100_000)
+    found = np.round(truth * accuracies).astype(np.int64)
+    classes = accuracies.shape[1]
+    return ImageCounts(
+        image_ids=tuple(map(str, range(len(truth)))),
+        classes=tuple("abcdefgh"[:classes]),
+        predictable=np.ones(classes, np.bool_),
+        intersection=found,
+        truth=truth,
+        prediction=found,
+        confusion=np.zeros((classes, classes + 1), np.int64),
+    )
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+def test_noise_between_seeds_is_rarely_taken_for_a_difference(seeds: int) -> None:
+    """Of arms that differ in nothing but the noise of their seeds, about 5 % seem to differ."""
+    rng = np.random.default_rng(seeds)
+    simulations = 400
+    wrong = np.zeros(2)
+    for _ in range(simulations):
+        runs: Runs = {
+            arm: [
+                {
+                    "test": make_plain(
+                        np.clip(0.5 + rng.normal(0, 0.05) + rng.normal(0, 0.005, (6, 2)), 0, 1)
+                    )
+                }
+                for _ in range(seeds)
+            ]
+            for arm in ("relabeled", "ignored")
+        }
+        found = compare_arms(runs, rng=rng, resamples=400)
+        wrong += [
+            found.differences["ignored"]["test"].distinguishable,
+            found.class_differences["ignored"]["test"]["a"].distinguishable,
+        ]
+    assert (wrong / simulations >= 0.02).all()
+    assert (wrong / simulations <= 0.09).all()
+
+
+def test_without_noise_of_images_it_is_the_t_interval() -> None:
+    """Where all images are alike, mean ± t · sd / √S is left, with 4.303 for three seeds."""
+    ours, theirs = (0.80, 0.78, 0.85), (0.70, 0.74, 0.72)
+    runs: Runs = {
+        arm: [{"test": make_plain(np.full((4, 2), accuracy))} for accuracy in accuracies]
+        for arm, accuracies in (("relabeled", ours), ("ignored", theirs))
+    }
+    found = compare_arms(runs, rng=np.random.default_rng(0), resamples=50_000)
+    differences = [a - b for a, b in zip(ours, theirs, strict=True)]
+    half = 4.303 * statistics.stdev(differences) / 3**0.5
+    interval = found.differences["ignored"]["test"]
+    assert interval.value == pytest.approx(statistics.mean(differences))
+    assert interval.high - interval.value == pytest.approx(half, rel=0.05)
+    assert interval.value - interval.low == pytest.approx(half, rel=0.05)
+
+
+def test_seeds_that_agree_leave_the_image_bootstrap() -> None:
+    """With equal runs for all seeds the interval is the percentiles over drawn images."""
+    rng = np.random.default_rng(3)
+    shares = {arm: rng.uniform(0.4, 0.9, (9, 2)) for arm in ("relabeled", "ignored")}
+    runs: Runs = {arm: [{"test": make_plain(share)}] * 3 for arm, share in shares.items()}
+    found = compare_arms(runs, rng=np.random.default_rng(5), resamples=200)
+    rng = np.random.default_rng(5)
+    rng.standard_t(2, size=200)
+    drawn = rng.multinomial(9, np.full(9, 1 / 9), size=200)
+    difference = (shares["relabeled"] - shares["ignored"]).mean(axis=1)
+    low, high = np.quantile(drawn @ difference / 9, [0.025, 0.975])
+    assert found.differences["ignored"]["test"].low == pytest.approx(low, abs=2e-5)
+    assert found.differences["ignored"]["test"].high == pytest.approx(high, abs=2e-5)
 
 
 def test_compat_counts_every_class() -> None:

@@ -187,8 +187,16 @@ def test_a_mask_of_unknown_class_is_bound_unless_a_named_one_is_there(farm_store
         unknown, _, named = mask_ids(connection, dataset, keys=keys)
         image = 2
         found = [(image, mask_of(number, crop=crop, top_left=(0, 1))) for number in (5, 6, 8)]
-        assert bind_masks(connection, "sky", found=found) == [unknown, named, named + 1]
-        assert bind_masks(connection, "sky", found=found) == [unknown, named, named + 1]
+        assert bind_masks(connection, "sky", found=found, numbering="component") == [
+            unknown,
+            named,
+            named + 1,
+        ]
+        assert bind_masks(connection, "sky", found=found, numbering="component") == [
+            unknown,
+            named,
+            named + 1,
+        ]
     _, rows = run_query(
         farm_store,
         "SELECT segment, source_class, area_px, (SELECT COUNT(*) FROM mask_geometry WHERE mask_id = id) "

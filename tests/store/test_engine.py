@@ -354,12 +354,27 @@ def test_init_fails_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert [path.name for path in tmp_path.iterdir()] == ["s.db"]
 
 
-def test_init_removes_what_a_killed_one_left(tmp_path: Path) -> None:
-    """A part file of an earlier, killed init does not stand in the way."""
-    (tmp_path / ".s.db.part").write_text("half")
-    (tmp_path / ".s.db.part-wal").write_text("half")
+def test_init_is_not_hindered_by_a_killed_one(tmp_path: Path) -> None:
+    """Part files of an earlier, killed init do not stand in the way, and none are added."""
+    (tmp_path / ".s.db.1.part").write_text("half")
     create_store(tmp_path / "s.db", now=NOW)
-    assert [path.name for path in tmp_path.iterdir()] == ["s.db"]
+    Store.open(tmp_path / "s.db").close()
+    assert sorted(path.name for path in tmp_path.glob("*.part")) == [".s.db.1.part"]
+
+
+def test_of_two_inits_at_once_one_wins(tmp_path: Path) -> None:
+    """Several programs that make one store at once leave one whole store, and one of them alone says it did."""
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom mseg_curate.initialise import create_store\n"
+        f"create_store(Path(sys.argv[1]), now={NOW!r})"
+    )
+    words = [sys.executable, "-c", code, str(tmp_path / "s.db")]
+    racers = [subprocess.Popen(words, stderr=subprocess.DEVNULL) for _ in range(3)]
+    assert sorted(racer.wait(60) for racer in racers) == [0, 1, 1]
+    with Store.open(tmp_path / "s.db") as store, store.reading() as connection:
+        count = connection.exec_driver_sql("SELECT COUNT(*) FROM taxonomy_class").scalar_one()
+    assert count == 194
+    assert not list(tmp_path.glob("*.part"))
 
 
 def test_init_never_overwrites(tmp_path: Path) -> None:

@@ -143,6 +143,9 @@ def upgrade() -> None:
             name=op.f("uq_image_dataset_id_split_sequence_name"),
         ),
     )
+    with op.batch_alter_table("image", schema=None) as batch_op:
+        batch_op.create_index("ix_image_image_sha256", ["image_sha256"], unique=False)
+
     op.create_table(
         "mapping_revision",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -236,18 +239,23 @@ def upgrade() -> None:
         sa.Column("image_id", sa.Integer(), nullable=False),
         sa.Column("source_class", sa.Text(), nullable=False),
         sa.Column("segment", sa.BigInteger(), nullable=False),
+        sa.Column("numbering", sa.String(length=9), nullable=False),
         sa.Column("y0", sa.Integer(), nullable=True),
         sa.Column("x0", sa.Integer(), nullable=True),
         sa.Column("y1", sa.Integer(), nullable=True),
         sa.Column("x1", sa.Integer(), nullable=True),
         sa.Column("area_px", sa.Integer(), nullable=True),
+        sa.CheckConstraint(
+            "numbering IN ('native', 'component', 'unknown')", name=op.f("ck_mask_numbering")
+        ),
         sa.ForeignKeyConstraint(["image_id"], ["image.id"], name=op.f("fk_mask_image_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_mask")),
         sa.UniqueConstraint(
             "image_id",
             "segment",
             "source_class",
-            name=op.f("uq_mask_image_id_segment_source_class"),
+            "numbering",
+            name=op.f("uq_mask_image_id_segment_source_class_numbering"),
         ),
     )
     op.create_table(

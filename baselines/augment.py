@@ -63,12 +63,12 @@ def choose_augmentation(
     for (by_x, by_y), extent in ((x_of, width), (y_of, height)):
         shift = by_x * right + by_y * down
         rows.append((2 * by_x * half / extent, 2 * by_y * half / extent, 2 * shift / extent))
-    contrast, *moves = config.jitter * rng.standard_normal(4)
+    contrast, red, green, blue = (config.jitter * rng.standard_normal(4)).tolist()
     return Augmentation(
         theta=(rows[0], rows[1]),
         blur=blur,
-        contrast=max(0.2, 1.0 + float(contrast)),
-        shift=(COLOUR_RANGE * moves[0], COLOUR_RANGE * moves[1], COLOUR_RANGE * moves[2]),
+        contrast=max(0.2, 1.0 + contrast),
+        shift=(COLOUR_RANGE * red, COLOUR_RANGE * green, COLOUR_RANGE * blue),
     )
 
 

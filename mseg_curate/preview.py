@@ -91,7 +91,7 @@ def draw_preview(
 def _read_rows(folder: Path, manifest: Mapping[str, object]) -> dict[str, _Row]:
     """Return the training images of an export by their label path, which is the same in every arm."""
     rows: dict[str, _Row] = {}
-    datasets = manifest["train"]
+    datasets = manifest.get("train")
     if not isinstance(datasets, list):
         raise ExportError("damaged manifest: no training datasets", path=folder / MANIFEST)
     for entry in datasets:

@@ -73,6 +73,7 @@ def dataset_add(
     author: str,
 ) -> None:
     """Check a folder of images and label PNGs, and store what is in it."""
+    from mseg_curate.errors import MappingError
     from mseg_curate.ingest import add_dataset
     from mseg_curate.map_classes import import_mapping, map_by_column
     from mseg_curate.readers.folder import FolderLayout
@@ -104,7 +105,11 @@ def dataset_add(
             )
             say(f"  mapping revision {imported.revision}")
         else:
-            by_column = map_by_column(store, name, author=author, now=now())
+            try:
+                by_column = map_by_column(store, name, author=author, now=now())
+            except MappingError as error:
+                by_column = None
+                say(f"  note: the taxonomy's column {name} does not fit: {error.what}")
             if by_column is not None:
                 say(f"  mapped by the taxonomy's column {name}: revision {by_column.revision}")
 

@@ -96,8 +96,9 @@ class Store:
 
     def close(self) -> None:
         """Close all connections."""
-        self._writer.dispose()
+        # The writer last: SQLite tidies the write-ahead log away when a connection that may write is the last.
         self._reader.dispose()
+        self._writer.dispose()
 
     def __enter__(self) -> Self:
         return self

@@ -225,18 +225,6 @@ def test_a_read_only_store_is_an_error(small_store: Store) -> None:
         write(small_store, "PRAGMA query_only = ON", "DELETE FROM taxonomy_class")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root writes read-only files")
-def test_a_read_only_file_can_be_read_not_written(small_store: Store) -> None:
-    """A file without write permission opens; writing to it is refused in one line."""
-    small_store.path.chmod(0o444)
-    with (
-        Store.open(small_store.path) as store,
-        pytest.raises(StoreError, match="cannot be written or opened"),
-        store.writing() as connection,
-    ):
-        connection.exec_driver_sql("DELETE FROM taxonomy_class")
-
-
 def make_other_database(path: Path) -> None:
     """Write an SQLite file of some other program."""
     with closing(sqlite3.connect(path)) as connection:

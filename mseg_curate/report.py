@@ -104,8 +104,9 @@ def _notes(comparisons: Sequence[Comparison], provenance: Provenance) -> list[st
         if provenance.weights_sha256
         else "random weights"
     )
+    plural = "seed" if len(provenance.seeds) == 1 else "seeds"
     lines.append(
-        f"{len(provenance.seeds)} {'seed' if len(provenance.seeds) == 1 else 'seeds'} ({', '.join(map(str, provenance.seeds))}), {provenance.steps} steps, "
+        f"{len(provenance.seeds)} {plural} ({', '.join(map(str, provenance.seeds))}), {provenance.steps} steps, "
         f"from {start}, on {provenance.device} with torch {provenance.torch_version}; "
         f"{provenance.train_s / 60:.1f} min of training and {provenance.eval_s / 60:.1f} min of "
         "evaluation, all runs added up."

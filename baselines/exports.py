@@ -12,9 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mseg_curate.errors import ExportError
-from mseg_curate.files import safe_join, sha256_of
+from mseg_curate.files import find_changed, safe_join
 from mseg_curate.images import read_label
-from mseg_curate.progress import map_in_threads
 
 __all__ = [
     "IGNORE",
@@ -166,13 +165,12 @@ def check_files(export: Export) -> None:
     listed = (sample.label for dataset in sets for sample in dataset.samples)
     names = [path.relative_to(export.folder).as_posix() for path in listed]
     problems = [f"{name}: not in the manifest" for name in names if name not in export.files]
-    hashed = [name for name in export.files if PurePosixPath(name).parts[2:3] != ("images",)]
-    found = map_in_threads(
-        lambda name: _hash(safe_join(export.folder, name)), hashed, total=len(hashed), what="hashes"
-    )
-    for name, digest in zip(hashed, found, strict=True):
-        if digest != export.files[name]:
-            problems.append(f"{name}: {'changed' if digest else 'missing'}")
+    hashed = {
+        name: digest
+        for name, digest in export.files.items()
+        if PurePosixPath(name).parts[2:3] != ("images",)
+    }
+    problems += find_changed(export.folder, hashed)
     if problems:
         raise ExportError(
             f"{len(problems)} files are not what the manifest says",
@@ -180,15 +178,6 @@ def check_files(export: Export) -> None:
             hint="run mseg-curate verify",
             problems=problems,
         )
-
-
-def _hash(path: Path) -> str | None:
-    try:
-        return sha256_of(path)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise ExportError(f"cannot be read: {error.strerror}", path=path) from error
 
 
 def check_tests(export: Export) -> None:

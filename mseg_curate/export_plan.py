@@ -31,7 +31,12 @@ from mseg_curate.store.datasets import (
     load_dataset,
     shared_images,
 )
-from mseg_curate.store.decisions import count_unbound, latest_decision, resolution_state
+from mseg_curate.store.decisions import (
+    count_unbound,
+    latest_decision,
+    resolution_state,
+    resolved_classes,
+)
 from mseg_curate.store.masks import masks_of_image
 from mseg_curate.store.taxonomies import load_mapping, load_universal
 
@@ -143,10 +148,15 @@ class ExportPlan:
         )
 
     def check_resolutions(self, connection: Connection) -> None:
-        """Look at all resolved masks as `paints` does, so that a bad one stops before the first file is written."""
+        """Refuse what `paints` refuses before the first file is written."""
+        if self.arm is not Arm.RELABELED:
+            return
         for dataset in self.by_role["train"]:
-            for image in dataset.images:
-                self.paints(connection, dataset, image)
+            resolved = resolved_classes(connection, dataset.row.id)
+            if any(resolved.get(e.source, set()) - {*e.candidates} for e in dataset.mapping.splits):
+                # Rare, and worth a look at every image: `paints` names the mask.
+                for image in dataset.images:
+                    self.paints(connection, dataset, image)
 
     def paints(
         self, connection: Connection, dataset: PlannedDataset, image: ImageRow

@@ -13,10 +13,12 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from mseg_curate.errors import InputError, OutputError
+from mseg_curate.progress import map_in_threads
 
 __all__ = [
     "canonical_json",
     "copy_file_atomically",
+    "find_changed",
     "read_text",
     "safe_join",
     "sha256_of",
@@ -32,6 +34,30 @@ def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file's bytes as 64 lower-case hex digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def find_changed(root: Path, digests: Mapping[str, str]) -> list[str]:
+    """Hash files below `root` and name those whose SHA-256 is not the given one, in the order given.
+
+    Each as `path: missing`, `path: changed` or `path: cannot be read (…)`. Raises InputError for a path that leaves
+    `root`.
+    """
+    states = map_in_threads(
+        lambda item: _state(safe_join(root, item[0]), item[1]),
+        digests.items(),
+        total=len(digests),
+        what="verifying",
+    )
+    return [f"{path}: {state}" for path, state in zip(digests, states, strict=True) if state]
+
+
+def _state(path: Path, digest: str) -> str | None:
+    try:
+        return None if sha256_of(path) == digest else "changed"
+    except FileNotFoundError:
+        return "missing"
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
 
 
 def sha256_of_text(text: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from mseg_curate.core.label_map import ColourTable, LabelMap, count_ids
@@ -106,7 +106,7 @@ def add_dataset(
             if (known.root, known.layout) != (root, described):
                 with store.writing() as connection:
                     move_dataset(connection, known.id, root=root, layout=described)
-            return AddedDataset(**{**vars(result), "is_new": False})
+            return replace(result, is_new=False)
         raise DatasetError(
             f"dataset {name} was added before with other files",
             path=folder,
@@ -128,7 +128,7 @@ def add_dataset(
             samples=pixels,
             now=now,
         )
-    return AddedDataset(**{**vars(result), "bound": bound})
+    return replace(result, bound=bound)
 
 
 def _check_name(name: str) -> None:

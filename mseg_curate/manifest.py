@@ -16,8 +16,7 @@ from mseg_curate.export_plan import (
     PlannedDataset,
     sources_of_test_classes,
 )
-from mseg_curate.files import canonical_json, safe_join, sha256_of, sha256_of_text
-from mseg_curate.progress import map_in_threads
+from mseg_curate.files import canonical_json, find_changed, sha256_of_text
 
 __all__ = [
     "MANIFEST",
@@ -230,14 +229,7 @@ def verify_export(folder: Path) -> VerifiedExport:
             path=folder / MANIFEST,
             hint="export again into a new folder",
         )
-    digests = map_in_threads(
-        lambda path: _digest(safe_join(folder, path)), files, total=len(files), what="verifying"
-    )
-    problems = [
-        f"{path}: {'missing' if found is None else 'changed'}"
-        for (path, digest), found in zip(files.items(), digests, strict=True)
-        if found != digest
-    ]
+    problems = find_changed(folder, files)
     present = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
     problems += [
         f"{path}: not part of the export" for path in sorted(present - files.keys() - {MANIFEST})
@@ -256,7 +248,3 @@ def verify_export(folder: Path) -> VerifiedExport:
         str(manifest["shared_sha256"]),
         str(manifest["labels_sha256"]),
     )
-
-
-def _digest(path: Path) -> str | None:
-    return sha256_of(path) if path.is_file() else None

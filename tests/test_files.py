@@ -20,6 +20,7 @@ from mseg_curate.errors import InputError, OutputError
 from mseg_curate.files import (
     canonical_json,
     copy_file_atomically,
+    find_changed,
     read_text,
     safe_join,
     sha256_of,
@@ -273,3 +274,14 @@ def test_json_without_numbers_is_refused() -> None:
     """NaN has no JSON text."""
     with pytest.raises(ValueError, match="not JSON compliant"):
         canonical_json({"a": float("nan")})
+
+
+def test_changed_files_are_named(tmp_path: Path) -> None:
+    """Of many files those are named that are missing or have other bytes, in the order given."""
+    digests = {}
+    for name in ("a", "b/c", "d"):
+        digests[name] = write_bytes_atomically(tmp_path / name, name.encode())
+    assert find_changed(tmp_path, digests) == []
+    (tmp_path / "d").write_bytes(b"other")
+    (tmp_path / "b" / "c").unlink()
+    assert find_changed(tmp_path, digests) == ["b/c: missing", "d: changed"]

@@ -27,6 +27,7 @@ __all__ = [
     "mask_ids",
     "replace_resolutions",
     "resolution_state",
+    "resolved_classes",
     "stored_masks",
     "verify_chain",
     "votes_by_mask",
@@ -285,17 +286,26 @@ def resolution_state(connection: Connection) -> ResolutionState:
 
 def decided_classes(connection: Connection, dataset_id: int) -> dict[str, set[str]]:
     """Return, per class of a dataset, the universal classes that decisions gave to its masks."""
+    return _classes_named_in(connection, "decision", dataset_id)
+
+
+def resolved_classes(connection: Connection, dataset_id: int) -> dict[str, set[str]]:
+    """Return, per class of a dataset, the universal classes that its masks are resolved to."""
+    return _classes_named_in(connection, "resolution", dataset_id)
+
+
+def _classes_named_in(connection: Connection, table: str, dataset_id: int) -> dict[str, set[str]]:
     rows = connection.exec_driver_sql(
-        "SELECT DISTINCT m.source_class, u.name FROM decision AS x "
+        f"SELECT DISTINCT m.source_class, u.name FROM {table} AS x "
         "JOIN label_class AS u ON u.id = x.label_class_id "
         "JOIN mask AS m ON m.id = x.mask_id JOIN image AS i ON i.id = m.image_id "
         "WHERE i.dataset_id = ?",
         (dataset_id,),
     )
-    decided: dict[str, set[str]] = {}
+    named: dict[str, set[str]] = {}
     for source_class, name in rows:
-        decided.setdefault(source_class, set()).add(name)
-    return decided
+        named.setdefault(source_class, set()).add(name)
+    return named
 
 
 def count_unbound(connection: Connection, dataset_id: int) -> int:

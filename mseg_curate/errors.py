@@ -10,6 +10,7 @@ MsegCurateError
 │   └── ExportError         a folder that is no export, a damaged one, or arms that do not match
 ├── StoreError              the store cannot do what was asked
 │   └── StoreVersionError   the store was made by another version, or is no store
+├── ReviewError             an annotator may not do this, or not any more; `reason` says why in a word
 ├── OutputError             a file could not be written: disk full, no permission
 ├── TrainingError           the trainer cannot go on: a loss that is not finite, weights that do not fit
 │   └── TrainingStoppedError  it was asked to stop; what it has done is kept
@@ -32,6 +33,7 @@ __all__ = [
     "MissingExtraError",
     "MsegCurateError",
     "OutputError",
+    "ReviewError",
     "StoreError",
     "StoreVersionError",
     "TaxonomyError",
@@ -136,6 +138,17 @@ class StoreError(MsegCurateError):
 
 class StoreVersionError(StoreError):
     """The file is no store of ours, or one of another schema version."""
+
+
+class ReviewError(MsegCurateError):
+    """An annotator may not do this, or not any more.
+
+    `reason` is a word for programs: paused, task_closed, unknown_task, forbidden or not_yours.
+    """
+
+    def __init__(self, message: str, *, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class OutputError(MsegCurateError):

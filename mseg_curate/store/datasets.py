@@ -24,6 +24,7 @@ __all__ = [
     "list_datasets",
     "list_images",
     "load_dataset",
+    "load_image",
     "move_dataset",
     "shared_images",
     "store_pixels",
@@ -234,6 +235,16 @@ def list_images(
             .where(dataset_class.c.name == with_class)
         )
     return [_image_row(row) for row in connection.execute(query)]
+
+
+def load_image(connection: Connection, image_id: int) -> tuple[ImageRow, str]:
+    """Return an image whose pixels are known, and the name of its dataset."""
+    row = connection.execute(
+        select(image, dataset.c.name.label("dataset_name"))
+        .join(dataset, dataset.c.id == image.c.dataset_id)
+        .where(image.c.id == image_id)
+    ).one()
+    return _image_row(row), row.dataset_name
 
 
 def _image_row(row: Row[tuple[object, ...]]) -> ImageRow:

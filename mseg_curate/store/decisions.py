@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, delete, func, insert, select
 
-from mseg_curate.core.consensus import Outcome, Resolution, Vote
+from mseg_curate.core.consensus import Resolution
 from mseg_curate.errors import StoreError
 from mseg_curate.store.engine import bulk_insert
 from mseg_curate.store.masks import Numbering
@@ -30,7 +30,6 @@ __all__ = [
     "resolved_classes",
     "stored_masks",
     "verify_chain",
-    "votes_by_mask",
 ]
 
 _COLUMNS = (
@@ -214,49 +213,36 @@ def current_decisions(connection: Connection) -> dict[tuple[int, int], CurrentDe
     }
 
 
-def votes_by_mask(connection: Connection, as_of: int) -> Iterator[tuple[int, list[Vote]]]:
-    """Yield (mask id, the votes that stood on it after decision `as_of`), in the order of the masks."""
-    rows = connection.exec_driver_sql(
-        "SELECT mask_id, outcome, label_class_id FROM decision AS d "
-        "WHERE id <= ? AND NOT EXISTS "
-        "(SELECT 1 FROM decision AS l WHERE l.supersedes_id = d.id AND l.id <= ?) "
-        "ORDER BY mask_id, id",
-        (as_of, as_of),
-    )
-    current = 0
-    votes: list[Vote] = []
-    for mask_id, outcome, label in rows:
-        if votes and mask_id != current:
-            yield current, votes
-            votes = []
-        current = mask_id
-        votes.append(Vote(Outcome(outcome), label))
-    if votes:
-        yield current, votes
-
-
 def replace_resolutions(
-    connection: Connection,
-    found: Sequence[tuple[int, Resolution]],
-    *,
-    policy: str,
-    as_of_decision: int,
+    connection: Connection, found: Sequence[tuple[int, str, Resolution]], *, as_of_decision: int
 ) -> None:
-    """Put the resolutions (mask id, Resolution) in the place of all that were there."""
+    """Put the resolutions (mask id, policy, Resolution) in the place of all that were there."""
     connection.execute(delete(resolution))
     bulk_insert(
         connection,
-        "resolution (mask_id, policy, outcome, label_class_id, votes, agreement, as_of_decision)",
+        "resolution (mask_id, policy, outcome, label_class_id, votes, agreement, posterior, as_of_decision)",
         [
-            (mask_id, policy, r.outcome.value, r.class_id, r.votes, r.agreement, as_of_decision)
-            for mask_id, r in found
+            (
+                mask_id,
+                policy,
+                r.outcome.value,
+                r.class_id,
+                r.votes,
+                r.agreement,
+                r.posterior,
+                as_of_decision,
+            )
+            for mask_id, policy, r in found
         ],
     )
 
 
 @dataclass(frozen=True)
 class ResolutionState:
-    """What the stored resolutions were derived from, and a hash over all of them."""
+    """What the stored resolutions were derived from, and a hash over all of them.
+
+    `policy` names every policy among them, joined by '; '.
+    """
 
     policy: str
     as_of_decision: int
@@ -276,12 +262,18 @@ def resolution_state(connection: Connection) -> ResolutionState:
     for row in rows:
         digest.update(repr(tuple(row)).encode())
     first = connection.exec_driver_sql(
-        "SELECT r.policy, r.as_of_decision, d.row_hash FROM resolution AS r "
+        "SELECT r.as_of_decision, d.row_hash FROM resolution AS r "
         "JOIN decision AS d ON d.id = r.as_of_decision LIMIT 1"
     ).first()
     if first is None:
         return ResolutionState("none", 0, "", digest.hexdigest())
-    return ResolutionState(first[0], int(first[1]), bytes(first[2]).hex(), digest.hexdigest())
+    policies = connection.exec_driver_sql("SELECT DISTINCT policy FROM resolution ORDER BY policy")
+    return ResolutionState(
+        "; ".join(policy for (policy,) in policies),
+        int(first[0]),
+        bytes(first[1]).hex(),
+        digest.hexdigest(),
+    )
 
 
 def decided_classes(connection: Connection, dataset_id: int) -> dict[str, set[str]]:

@@ -94,6 +94,35 @@ class Store:
         _check_version(path)
         return cls(path)
 
+    @classmethod
+    def upgrade(cls, path: Path, *, copy: Path) -> bool:
+        """Bring a store of an older version to this one; returns False where nothing had to be done.
+
+        A copy of what was there is written to `copy` first. The upgrade is one transaction: whoever stops it finds the
+        old store. Raises StoreError if the copy exists, StoreVersionError for what is no store of ours, or of a newer
+        version.
+        """
+        _refuse_url(path)
+        if not path.exists():
+            raise StoreError(f"{path}: no store there; {_INIT_HINT}, or name another with --db")
+        if _read_version(path) == SCHEMA_VERSION:
+            return False
+        if copy.exists():
+            raise StoreError(f"{copy}: already exists; move it, or name another copy with --copy")
+        from mseg_curate.store.migrate import upgrade  # noqa: PLC0415
+
+        store = cls(path)
+        try:
+            with closing(sqlite3.connect(path)) as connection:
+                connection.execute("VACUUM INTO ?", (str(copy),))
+            with store._errors():
+                upgrade(store._writer)
+        except sqlite3.Error as error:
+            raise _store_error(path, error) from error
+        finally:
+            store.close()
+        return True
+
     def close(self) -> None:
         """Close all connections."""
         # The writer last: SQLite tidies the write-ahead log away when a connection that may write is the last.
@@ -178,6 +207,16 @@ def _sqlite_engine(path: Path, *, read_only: bool) -> Engine:
 
 
 def _check_version(path: Path) -> None:
+    version = _read_version(path)
+    if version < SCHEMA_VERSION:
+        raise StoreVersionError(
+            f"{path}: made by an older version: expected schema {SCHEMA_VERSION}, found {version}; "
+            "bring it up to date with `mseg-curate upgrade`"
+        )
+
+
+def _read_version(path: Path) -> int:
+    """Return the schema version of a store; raises StoreVersionError for what is none of ours, or newer."""
     if path.is_dir():
         raise StoreVersionError(f"{path}: not a store (a folder); {_INIT_HINT}")
     try:
@@ -205,11 +244,7 @@ def _check_version(path: Path) -> None:
             f"{path}: made by a newer version: expected schema {SCHEMA_VERSION}, found {version}; "
             "install a newer mseg-curate"
         )
-    if version < SCHEMA_VERSION:
-        raise StoreVersionError(
-            f"{path}: made by an older version: expected schema {SCHEMA_VERSION}, found {version}; "
-            "use the mseg-curate that made it"
-        )
+    return int(version)
 
 
 def _store_error(path: Path, error: BaseException) -> StoreError | OutputError:

@@ -1,4 +1,4 @@
-"""Rows of tasks and of the masks they ask about."""
+"""Rows of masks: where they lie, their pixels, and what is resolved of them."""
 
 from __future__ import annotations
 
@@ -6,56 +6,27 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, select
 
 from mseg_curate.core.mask import Box, Mask
 from mseg_curate.errors import StoreError
+from mseg_curate.store.datasets import ImageRow, load_image
 from mseg_curate.store.engine import bulk_insert
-from mseg_curate.store.schema import (
-    dataset,
-    dataset_class,
-    image,
-    label_class,
-    mask,
-    mask_geometry,
-    task,
-    task_candidate,
-    task_mask,
-)
+from mseg_curate.store.schema import image, mask, mask_geometry, task_mask
 
 __all__ = [
+    "LocatedMask",
     "Numbering",
     "StoredMask",
-    "TaskRow",
     "bind_masks",
-    "create_task",
-    "list_tasks",
-    "load_task",
+    "load_mask",
     "masks_of_image",
     "masks_of_task",
-    "newest_tasks",
 ]
 
 
 Numbering = Literal["native", "component", "unknown"]
 """What a mask's segment number is: the dataset's own id, a component's number, or not known yet."""
-
-
-@dataclass(frozen=True)
-class TaskRow:
-    """A task: the question which of `candidates` each mask of one dataset class shows."""
-
-    id: int
-    name: str
-    dataset_id: int
-    dataset: str
-    source_class: str
-    class_id: int
-    mapping_revision: int
-    redundancy: int
-    status: str
-    candidates: tuple[str, ...]
-    masks: int
 
 
 @dataclass(frozen=True)
@@ -145,96 +116,6 @@ def _masks_by_key(
     return {(row.image_id, row.segment): row.id for row in rows}
 
 
-def create_task(
-    connection: Connection,
-    name: str,
-    *,
-    dataset_class_id: int,
-    mapping_revision: int,
-    redundancy: int,
-    candidates: Sequence[int],
-    mask_ids: Sequence[int],
-    now: str,
-) -> int:
-    """Store an open task with its candidates (label class ids) and masks; returns its id."""
-    task_id: int = connection.execute(
-        insert(task)
-        .values(
-            name=name,
-            dataset_class_id=dataset_class_id,
-            mapping_revision_id=mapping_revision,
-            redundancy=redundancy,
-            status="open",
-            created_at=now,
-        )
-        .returning(task.c.id)
-    ).scalar_one()
-    connection.execute(
-        insert(task_candidate),
-        [
-            {"task_id": task_id, "position": position, "label_class_id": label}
-            for position, label in enumerate(candidates)
-        ],
-    )
-    bulk_insert(connection, "task_mask (task_id, mask_id)", [(task_id, i) for i in mask_ids])
-    return task_id
-
-
-def list_tasks(connection: Connection) -> list[TaskRow]:
-    """Return all tasks in the order of their making."""
-    candidates: dict[int, list[str]] = {}
-    for row in connection.execute(
-        select(task_candidate.c.task_id, label_class.c.name)
-        .join(label_class, label_class.c.id == task_candidate.c.label_class_id)
-        .order_by(task_candidate.c.task_id, task_candidate.c.position)
-    ):
-        candidates.setdefault(row.task_id, []).append(row.name)
-    masks: dict[int, int] = {
-        row.task_id: row.masks
-        for row in connection.execute(
-            select(task_mask.c.task_id, func.count().label("masks")).group_by(task_mask.c.task_id)
-        )
-    }
-    rows = connection.execute(
-        select(task, dataset.c.id.label("dataset_id"), dataset.c.name.label("dataset"))
-        .add_columns(dataset_class.c.name.label("source_class"), dataset_class.c.class_id)
-        .join(dataset_class, dataset_class.c.id == task.c.dataset_class_id)
-        .join(dataset, dataset.c.id == dataset_class.c.dataset_id)
-        .order_by(task.c.id)
-    )
-    return [
-        TaskRow(
-            row.id,
-            row.name,
-            row.dataset_id,
-            row.dataset,
-            row.source_class,
-            row.class_id,
-            row.mapping_revision_id,
-            row.redundancy,
-            row.status,
-            tuple(candidates.get(row.id, ())),
-            masks.get(row.id, 0),
-        )
-        for row in rows
-    ]
-
-
-def load_task(connection: Connection, name: str) -> TaskRow:
-    """Return one task; raises StoreError with the known names where there is none."""
-    tasks = list_tasks(connection)
-    for row in tasks:
-        if row.name == name:
-            return row
-    known = ", ".join(row.name for row in tasks) or "none; make one with `mseg-curate task make`"
-    raise StoreError(f"no task {name!r} in the store; known: {known}")
-
-
-def newest_tasks(connection: Connection) -> dict[tuple[str, str], int]:
-    """Return the newest task of each (dataset, source class)."""
-    return {(row.dataset, row.source_class): row.id for row in list_tasks(connection)}
-
-
 def masks_of_task(connection: Connection, task_id: int) -> Iterator[StoredMask]:
     """Yield the masks of a task, with their pixels, image by image."""
     rows = connection.execute(
@@ -248,6 +129,37 @@ def masks_of_task(connection: Connection, task_id: int) -> Iterator[StoredMask]:
     for row in rows:
         box = Box(row.y0, row.x0, row.y1, row.x1)
         yield StoredMask(row.id, row.image_id, Mask(row.segment, box, row.area_px, row.runs))
+
+
+@dataclass(frozen=True)
+class LocatedMask:
+    """A mask with its pixels, and the image and dataset it lies in."""
+
+    id: int
+    dataset: str
+    source_class: str
+    image: ImageRow
+    mask: Mask
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        """Height and width of the image in pixels."""
+        return self.image.size_hw
+
+
+def load_mask(connection: Connection, mask_id: int) -> LocatedMask:
+    """Return a mask whose pixels are known; raises StoreError where they are not."""
+    row = connection.execute(
+        select(mask, mask_geometry.c.runs)
+        .join(mask_geometry, mask_geometry.c.mask_id == mask.c.id)
+        .where(mask.c.id == mask_id)
+    ).first()
+    if row is None:
+        raise StoreError(f"mask {mask_id} has no pixels in this store")
+    image_row, dataset_name = load_image(connection, row.image_id)
+    box = Box(row.y0, row.x0, row.y1, row.x1)
+    pixels = Mask(row.segment, box, row.area_px, row.runs)
+    return LocatedMask(row.id, dataset_name, row.source_class, image_row, pixels)
 
 
 def masks_of_image(

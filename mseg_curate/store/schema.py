@@ -4,58 +4,88 @@ from __future__ import annotations
 
 from sqlalchemy import (
     BigInteger,
-    CheckConstraint,
     Column,
     Float,
-    ForeignKey,
     Index,
     Integer,
     LargeBinary,
-    MetaData,
     String,
     Table,
     Text,
     UniqueConstraint,
-    text,
 )
 
-__all__ = ["APPLICATION_ID", "SCHEMA_VERSION", "metadata"]
-
-SCHEMA_VERSION = 1
-APPLICATION_ID = 0x4D534743
-"""`MSGC`: tells our SQLite files from others."""
-
-# Alembic's batch mode drops constraints without a name.
-metadata = MetaData(
-    naming_convention={
-        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "ck": "ck_%(table_name)s_%(constraint_name)s",
-        "fk": "fk_%(table_name)s_%(column_0_name)s",
-        "pk": "pk_%(table_name)s",
-    }
+from mseg_curate.store.schema_base import (
+    APPLICATION_ID,
+    SCHEMA_VERSION,
+    metadata,
+    one_of,
+    ref,
+    row_id,
+)
+from mseg_curate.store.schema_review import (
+    annotator,
+    annotator_event,
+    decision,
+    flag,
+    gold,
+    gold_exposure,
+    grid_exception,
+    lease,
+    resolution,
+    suggestion,
+    task,
+    task_candidate,
+    task_cursor,
+    task_example,
+    task_mask,
+    task_slot,
 )
 
-
-def _id() -> Column[int]:
-    return Column("id", Integer, primary_key=True)
-
-
-def _ref(name: str, target: str, *, nullable: bool = False, key: bool = False) -> Column[int]:
-    return Column(name, ForeignKey(f"{target}.id"), nullable=nullable, primary_key=key)
-
-
-def _one_of(column: str, *values: str) -> CheckConstraint:
-    listed = ", ".join(f"'{value}'" for value in values)
-    return CheckConstraint(f"{column} IN ({listed})", name=column)
-
+__all__ = [
+    "APPLICATION_ID",
+    "SCHEMA_VERSION",
+    "annotator",
+    "annotator_event",
+    "confusion",
+    "dataset",
+    "dataset_class",
+    "decision",
+    "export",
+    "flag",
+    "gold",
+    "gold_exposure",
+    "grid_exception",
+    "image",
+    "image_class_pixels",
+    "label_class",
+    "lease",
+    "mapping",
+    "mapping_class",
+    "mapping_revision",
+    "mask",
+    "mask_geometry",
+    "metadata",
+    "metric",
+    "resolution",
+    "run",
+    "suggestion",
+    "task",
+    "task_candidate",
+    "task_cursor",
+    "task_example",
+    "task_mask",
+    "task_slot",
+    "taxonomy",
+    "taxonomy_class",
+]
 
 # --- taxonomy and mappings ------------------------------------------------------------------------
 
 taxonomy = Table(
     "taxonomy",
     metadata,
-    _id(),
+    row_id(),
     Column("sha256", String(64), nullable=False, unique=True),
     Column("text", Text, nullable=False),
     Column("created_at", String(32), nullable=False),
@@ -65,7 +95,7 @@ taxonomy = Table(
 label_class = Table(
     "label_class",
     metadata,
-    _id(),
+    row_id(),
     Column("name", Text, nullable=False, unique=True),
     Column("parent", Text, nullable=False),
     Column("synset", Text, nullable=False),
@@ -74,16 +104,16 @@ label_class = Table(
 taxonomy_class = Table(
     "taxonomy_class",
     metadata,
-    _ref("taxonomy_id", "taxonomy", key=True),
+    ref("taxonomy_id", "taxonomy", key=True),
     Column("universal_id", Integer, primary_key=True),
-    _ref("label_class_id", "label_class"),
+    ref("label_class_id", "label_class"),
     UniqueConstraint("taxonomy_id", "label_class_id"),
 )
 
 dataset = Table(
     "dataset",
     metadata,
-    _id(),
+    row_id(),
     Column("name", Text, nullable=False, unique=True),
     Column("role", String(8), nullable=False),
     # NULL until `dataset add` brings the pixels.
@@ -91,14 +121,14 @@ dataset = Table(
     Column("layout", Text),
     Column("fingerprint", String(64)),
     Column("added_at", String(32)),
-    _one_of("role", "train", "test"),
+    one_of("role", "train", "test"),
 )
 
 dataset_class = Table(
     "dataset_class",
     metadata,
-    _id(),
-    _ref("dataset_id", "dataset"),
+    row_id(),
+    ref("dataset_id", "dataset"),
     Column("class_id", Integer, nullable=False),
     Column("name", Text, nullable=False),
     UniqueConstraint("dataset_id", "class_id"),
@@ -108,9 +138,9 @@ dataset_class = Table(
 mapping_revision = Table(
     "mapping_revision",
     metadata,
-    _id(),
-    _ref("dataset_id", "dataset"),
-    _ref("taxonomy_id", "taxonomy"),
+    row_id(),
+    ref("dataset_id", "dataset"),
+    ref("taxonomy_id", "taxonomy"),
     Column("author", Text, nullable=False),
     Column("created_at", String(32), nullable=False),
     Column("note", Text, nullable=False),
@@ -120,23 +150,23 @@ mapping_revision = Table(
 mapping = Table(
     "mapping",
     metadata,
-    _id(),
-    _ref("mapping_revision_id", "mapping_revision"),
-    _ref("dataset_class_id", "dataset_class"),
+    row_id(),
+    ref("mapping_revision_id", "mapping_revision"),
+    ref("dataset_class_id", "dataset_class"),
     Column("relation", String(8), nullable=False),
     UniqueConstraint("mapping_revision_id", "dataset_class_id"),
-    _one_of("relation", "keep", "merge", "split", "ignore", "test"),
+    one_of("relation", "keep", "merge", "split", "ignore", "test"),
 )
 
 # The universal classes of a mapping: the target, the default of a split, its candidates, the sources of a test class.
 mapping_class = Table(
     "mapping_class",
     metadata,
-    _ref("mapping_id", "mapping", key=True),
+    ref("mapping_id", "mapping", key=True),
     Column("kind", String(9), primary_key=True),
     Column("position", Integer, primary_key=True),
-    _ref("label_class_id", "label_class"),
-    _one_of("kind", "target", "candidate"),
+    ref("label_class_id", "label_class"),
+    one_of("kind", "target", "candidate"),
 )
 
 # --- images and masks -----------------------------------------------------------------------------
@@ -144,8 +174,8 @@ mapping_class = Table(
 image = Table(
     "image",
     metadata,
-    _id(),
-    _ref("dataset_id", "dataset"),
+    row_id(),
+    ref("dataset_id", "dataset"),
     Column("split", Text, nullable=False),
     Column("sequence", Text, nullable=False),
     Column("name", Text, nullable=False),
@@ -164,8 +194,8 @@ image = Table(
 image_class_pixels = Table(
     "image_class_pixels",
     metadata,
-    _ref("image_id", "image", key=True),
-    _ref("dataset_class_id", "dataset_class", key=True),
+    ref("image_id", "image", key=True),
+    ref("dataset_class_id", "dataset_class", key=True),
     Column("pixels", BigInteger, nullable=False),
     sqlite_with_rowid=False,
 )
@@ -173,8 +203,8 @@ image_class_pixels = Table(
 mask = Table(
     "mask",
     metadata,
-    _id(),
-    _ref("image_id", "image"),
+    row_id(),
+    ref("image_id", "image"),
     # '' while it is not known which class of the dataset an imported decision was about.
     Column("source_class", Text, nullable=False),
     # The native segment id, or the component's number within its image and class.
@@ -188,102 +218,14 @@ mask = Table(
     Column("x1", Integer),
     Column("area_px", Integer),
     UniqueConstraint("image_id", "segment", "source_class", "numbering"),
-    _one_of("numbering", "native", "component", "unknown"),
+    one_of("numbering", "native", "component", "unknown"),
 )
 
 mask_geometry = Table(
     "mask_geometry",
     metadata,
-    _ref("mask_id", "mask", key=True),
+    ref("mask_id", "mask", key=True),
     Column("runs", LargeBinary, nullable=False),
-)
-
-# --- tasks and decisions --------------------------------------------------------------------------
-
-annotator = Table(
-    "annotator",
-    metadata,
-    _id(),
-    Column("name", Text, nullable=False, unique=True),
-    Column("kind", String(9), nullable=False),
-    Column("created_at", String(32), nullable=False),
-    _one_of("kind", "person", "legacy", "simulated"),
-)
-
-task = Table(
-    "task",
-    metadata,
-    _id(),
-    Column("name", Text, nullable=False, unique=True),
-    _ref("dataset_class_id", "dataset_class"),
-    _ref("mapping_revision_id", "mapping_revision"),
-    Column("redundancy", Integer, nullable=False),
-    Column("status", String(6), nullable=False),
-    Column("created_at", String(32), nullable=False),
-    _one_of("status", "open", "paused", "closed"),
-    CheckConstraint("redundancy >= 1", name="redundancy"),
-)
-
-task_candidate = Table(
-    "task_candidate",
-    metadata,
-    _ref("task_id", "task", key=True),
-    Column("position", Integer, primary_key=True),
-    _ref("label_class_id", "label_class"),
-)
-
-task_mask = Table(
-    "task_mask",
-    metadata,
-    _ref("task_id", "task", key=True),
-    _ref("mask_id", "mask", key=True),
-    sqlite_with_rowid=False,
-)
-
-decision = Table(
-    "decision",
-    metadata,
-    _id(),
-    # Made by the client (or from an imported row): a retry inserts once.
-    Column("uuid", LargeBinary(16), nullable=False, unique=True),
-    _ref("mask_id", "mask"),
-    _ref("task_id", "task", nullable=True),
-    _ref("mapping_revision_id", "mapping_revision", nullable=True),
-    # The universal class the mask carried when it was shown.
-    _ref("shown_class_id", "label_class", nullable=True),
-    Column("outcome", String(13), nullable=False),
-    _ref("label_class_id", "label_class", nullable=True),
-    _ref("annotator_id", "annotator"),
-    Column("mode", String(12), nullable=False),
-    Column("milliseconds", Integer),
-    Column("decided_at", String(32)),
-    _ref("supersedes_id", "decision", nullable=True),
-    # SHA-256 over the previous row's hash and this row's content.
-    Column("row_hash", LargeBinary(32), nullable=False),
-    _one_of("outcome", "class", "none_of_these", "unsure", "bad_mask"),
-    _one_of("mode", "single", "grid", "import", "adjudication"),
-    CheckConstraint("(outcome = 'class') = (label_class_id IS NOT NULL)", name="class_named"),
-    Index("ix_decision_mask_id", "mask_id"),
-    Index(
-        "ix_decision_supersedes_id",
-        "supersedes_id",
-        unique=True,
-        sqlite_where=text("supersedes_id IS NOT NULL"),
-    ),
-)
-
-resolution = Table(
-    "resolution",
-    metadata,
-    _ref("mask_id", "mask", key=True),
-    Column("policy", Text, nullable=False),
-    Column("outcome", String(9), nullable=False),
-    _ref("label_class_id", "label_class", nullable=True),
-    Column("votes", Integer, nullable=False),
-    Column("agreement", Float, nullable=False),
-    Column("as_of_decision", Integer, nullable=False),
-    _one_of("outcome", "resolved", "contested", "ignored"),
-    CheckConstraint("(outcome = 'resolved') = (label_class_id IS NOT NULL)", name="class_named"),
 )
 
 # --- exports, runs and scores ---------------------------------------------------------------------
@@ -291,7 +233,7 @@ resolution = Table(
 export = Table(
     "export",
     metadata,
-    _id(),
+    row_id(),
     Column("path", Text, nullable=False),
     Column("arm", String(12), nullable=False),
     Column("as_of_decision", Integer, nullable=False),
@@ -307,7 +249,7 @@ export = Table(
 run = Table(
     "run",
     metadata,
-    _id(),
+    row_id(),
     Column("experiment", Text, nullable=False),
     Column("arm", Text, nullable=False),
     Column("seed", Integer, nullable=False),
@@ -328,7 +270,7 @@ run = Table(
 metric = Table(
     "metric",
     metadata,
-    _ref("run_id", "run", key=True),
+    ref("run_id", "run", key=True),
     # '' for a metric over all test datasets, or over all classes.
     Column("dataset", Text, primary_key=True),
     Column("class_name", Text, primary_key=True),
@@ -341,7 +283,7 @@ metric = Table(
 confusion = Table(
     "confusion",
     metadata,
-    _ref("run_id", "run", key=True),
+    ref("run_id", "run", key=True),
     Column("dataset", Text, primary_key=True),
     Column("truth", Text, primary_key=True),
     Column("predicted", Text, primary_key=True),

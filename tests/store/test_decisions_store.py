@@ -9,7 +9,6 @@ from contextlib import closing
 import numpy as np
 import pytest
 
-from mseg_curate.core.consensus import Outcome, Vote
 from mseg_curate.core.mask import mask_of
 from mseg_curate.errors import StoreError
 from mseg_curate.store import Store
@@ -24,7 +23,6 @@ from mseg_curate.store.decisions import (
     mask_ids,
     stored_masks,
     verify_chain,
-    votes_by_mask,
 )
 from mseg_curate.store.engine import run_query
 from mseg_curate.store.masks import bind_masks
@@ -131,18 +129,6 @@ def test_the_last_word_stands(farm_store: Store) -> None:
     with farm_store.reading() as connection:
         current = current_decisions(connection)
     assert {key: decision.id for key, decision in current.items()} == {(1, 1): 3, (2, 1): 2}
-
-
-def test_votes_come_mask_by_mask_as_of_a_decision(farm_store: Store) -> None:
-    """Votes of one mask come together; a later decision neither counts nor supersedes yet."""
-    append(farm_store, unsure(1), unsure(2, mask=2), unsure(3, instead_of=1), unsure(4, mask=2))
-    vote = Vote(Outcome.UNSURE)
-    with farm_store.reading() as connection:
-        counts = {n: list(votes_by_mask(connection, n)) for n in (0, 1, 2, 3, 4)}
-    assert counts[0] == []
-    assert counts[1] == [(1, [vote])]
-    assert counts[2] == counts[3] == [(1, [vote]), (2, [vote])]
-    assert counts[4] == [(1, [vote]), (2, [vote, vote])]
 
 
 def test_an_annotator_keeps_its_kind(small_store: Store) -> None:

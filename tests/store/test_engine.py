@@ -129,7 +129,7 @@ def write(store: Store, *statements: str) -> None:
             connection.exec_driver_sql(statement)
 
 
-ANNOTATOR = "INSERT INTO annotator VALUES (1, 'one', 'person', '2026')"
+ANNOTATOR = "INSERT INTO annotator (id, name, kind, created_at) VALUES (1, 'one', 'person', '2026')"
 
 
 def test_foreign_keys_are_enforced(small_store: Store) -> None:
@@ -256,7 +256,7 @@ def stamp(version: int) -> Callable[[Path], None]:
             stamp(SCHEMA_VERSION - 1),
             StoreVersionError,
             f"made by an older version: expected schema {SCHEMA_VERSION}, found "
-            f"{SCHEMA_VERSION - 1}; use the mseg-curate that made it",
+            f"{SCHEMA_VERSION - 1}; bring it up to date with `mseg-curate upgrade`",
         ),
         (
             make_other_database,

@@ -111,7 +111,7 @@ def test_resolution(voted_store: Store) -> None:
     ]
     assert rows(
         voted_store, "SELECT DISTINCT dataset, split, sequence, policy FROM v_resolution"
-    ) == [("farm", "train", "", "majority(min_agreement=0.5)")]
+    ) == [("farm", "train", "", "majority(min_agreement=0.5,quorum=1)")]
 
 
 def save_small_export(store: Store, number: int, *, labels: str, as_of: int) -> None:

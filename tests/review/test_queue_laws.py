@@ -28,7 +28,7 @@ from mseg_curate.store.engine import run_query
 from mseg_curate.store.tasks import TaskOptions
 from tests.review.conftest import START, Desk, MakeDesk, make_store
 
-PEOPLE = ("ann", "bob", "cid")
+PEOPLE = ("ann", "bob", "cid", "dan")
 ANSWERS = st.sampled_from(("cat", "cow", "dog", "unsure", "bad_mask"))
 WHO = st.sampled_from(PEOPLE)
 
@@ -36,7 +36,7 @@ WHO = st.sampled_from(PEOPLE)
 @contextmanager
 def desk_of(options: TaskOptions) -> Iterator[Desk]:
     """A desk in a folder of its own."""
-    with TemporaryDirectory() as folder, Store.open(make_store(Path(folder), 5, options)) as store:
+    with TemporaryDirectory() as folder, Store.open(make_store(Path(folder), 3, options)) as store:
         with store.writing() as connection:
             ids = {
                 name: annotator_id(connection, name, kind="person", now=iso_of(START))
@@ -76,6 +76,12 @@ class Review(RuleBasedStateMachine):
                 self.acknowledged += 1
                 self.made[name].append(uuid)
 
+    @rule(answers=st.lists(st.tuples(WHO, ANSWERS), min_size=1, max_size=6))
+    def work(self, answers: list[tuple[str, str]]) -> None:
+        for name, answer in answers:
+            self.claim(name, 1)
+            self.decide(name, answer)
+
     @precondition(lambda self: any(self.made.values()))
     @rule(name=WHO)
     def undo(self, name: str) -> None:
@@ -97,7 +103,7 @@ class Review(RuleBasedStateMachine):
         self.desk.now += seconds
 
     @precondition(lambda self: not self.has_gold)
-    @rule(mask_id=st.integers(1, 5))
+    @rule(mask_id=st.integers(1, 3))
     def make_gold(self, mask_id: int) -> None:
         self.desk.add_gold(mask_id, "cat")
         self.acknowledged += 1
@@ -162,8 +168,8 @@ class Review(RuleBasedStateMachine):
 
 
 Review.TestCase.settings = settings(
-    max_examples=25,
-    stateful_step_count=25,
+    max_examples=20,
+    stateful_step_count=40,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )

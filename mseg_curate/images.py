@@ -7,6 +7,7 @@ Label maps are decoded as stored: a palette PNG gives its indices, a 16-bit PNG 
 from __future__ import annotations
 
 import io
+import math
 import struct
 import threading
 import warnings
@@ -24,10 +25,13 @@ from mseg_curate.errors import ImageError
 __all__ = [
     "MAX_PIXELS",
     "encode_label_png",
+    "encode_mask_png",
     "encode_photo_jpeg",
     "encode_rgb_png",
+    "photo_media_type",
     "probe_image",
     "read_image",
+    "read_image_part",
     "read_label",
 ]
 
@@ -38,6 +42,12 @@ _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _GREY, _RGB, _PALETTE, _GREY_ALPHA, _RGBA = 0, 2, 3, 4, 6
 _EXIF_ORIENTATION = 274
 _IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
+# What every browser shows, by the bytes that such files begin with.
+_MEDIA_TYPES = (
+    (b"\xff\xd8\xff", b"", "image/jpeg"),
+    (_PNG_SIGNATURE, b"", "image/png"),
+    (b"RIFF", b"WEBP", "image/webp"),
+)
 _IMAGE_MODES = ("RGB", "L", "P", "RGBA", "CMYK", "YCbCr")
 # Besides OSError, Pillow raises these on damaged files.
 _DECODE_ERRORS = (
@@ -128,6 +138,46 @@ def read_image(path: Path) -> npt.NDArray[np.uint8]:
         return np.asarray(picture.convert("RGB"))
 
 
+def read_image_part(
+    path: Path, box_px: tuple[int, int, int, int], *, longest_px: int
+) -> npt.NDArray[np.uint8]:
+    """Decode a part of a photo as (h, w, 3) uint8 RGB, scaled down to `longest_px` on its longer side, never up.
+
+    `box_px` is top, left, bottom, right, half-open, inside the photo. A JPEG that is to become much smaller is
+    decoded at a half, a quarter or an eighth. Raises ImageError as `read_image` does, and for a box outside.
+    """
+    top, left, bottom, right = box_px
+    with _opened_photo(path) as picture:
+        width, height = picture.size
+        if not (0 <= top < bottom <= height and 0 <= left < right <= width):
+            raise ImageError(
+                "part outside of the photo",
+                path=path,
+                expected=f"top, left, bottom, right within {height}×{width}",
+                found=str(box_px),
+                hint="the photo may have been replaced since its dataset was added",
+            )
+        shrink = max(1.0, max(bottom - top, right - left) / longest_px)
+        size = (
+            max(1, round((right - left) / shrink)),
+            max(1, round((bottom - top) / shrink)),
+        )
+        picture.draft("RGB", (math.ceil(width / shrink), math.ceil(height / shrink)))
+        x, y = picture.width / width, picture.height / height
+        part = picture.convert("RGB").resize(
+            size, Image.Resampling.BICUBIC, box=(left * x, top * y, right * x, bottom * y)
+        )
+        return np.asarray(part)
+
+
+def photo_media_type(data: bytes) -> str | None:
+    """Return the media type of a photo file that every browser shows, told by its first bytes, else None."""
+    for start, at_eight, media_type in _MEDIA_TYPES:
+        if data.startswith(start) and data[8:].startswith(at_eight):
+            return media_type
+    return None
+
+
 def probe_image(path: Path) -> tuple[int, int]:
     """Return (height, width) in pixels of a photo after decoding it once, at low resolution where that is possible.
 
@@ -176,6 +226,19 @@ def encode_rgb_png(pixels: npt.NDArray[np.uint8]) -> bytes:
     """Encode an (H, W, 3) uint8 RGB picture as PNG."""
     out = io.BytesIO()
     Image.fromarray(pixels).save(out, format="PNG")
+    return out.getvalue()
+
+
+def encode_mask_png(mask: npt.NDArray[np.bool_]) -> bytes:
+    """Encode an (H, W) bool mask as a grey PNG of one bit a pixel, white in the mask."""
+    if mask.ndim != 2 or mask.dtype != np.bool_ or not mask.size:
+        raise ImageError(
+            "mask cannot be encoded", expected="(H, W) bool", found=f"{mask.shape} {mask.dtype}"
+        )
+    height, width = mask.shape
+    picture = Image.frombytes("1", (width, height), np.packbits(mask, axis=1).tobytes())
+    out = io.BytesIO()
+    picture.save(out, format="PNG", compress_level=3)
     return out.getvalue()
 
 

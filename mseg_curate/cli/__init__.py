@@ -5,7 +5,19 @@ A command imports its verb when it is called, so that `--help` stays quick.
 
 from __future__ import annotations
 
-from mseg_curate.cli import curate, decide, exports, train
+from mseg_curate.cli import agree, curate, decide, exports, gold, people, review, tasks, train
 from mseg_curate.cli.edge import cli, main
 
-__all__ = ["cli", "curate", "decide", "exports", "main", "train"]
+__all__ = [
+    "agree",
+    "cli",
+    "curate",
+    "decide",
+    "exports",
+    "gold",
+    "main",
+    "people",
+    "review",
+    "tasks",
+    "train",
+]

@@ -1,0 +1,247 @@
+"""Who one is: a name kept by this browser on a loopback server, or an identity that OIDC proved.
+
+An annotator's name is free for all who reach the server. The name of a curator or an admin needs a browser that has
+proved it: the one that became the store's first admin, or one that opened a one-time link.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import threading
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from app.tokens import LINK_S, read_claims, read_link, secret_of, sign_claims
+from mseg_curate.annotators import find_named, find_person, has_admin, set_role, sign_in_person
+from mseg_curate.errors import InputError, MsegCurateError, StoreError
+from mseg_curate.review import Person
+from mseg_curate.store import Store
+
+__all__ = [
+    "BROWSER_S",
+    "PROBLEMS",
+    "Browser",
+    "Here",
+    "SignInError",
+    "cookie_name",
+    "is_loopback",
+    "read_browser",
+    "refusal_of_names",
+    "sign_in_by_identity",
+    "sign_in_by_link",
+    "sign_in_by_name",
+    "sign_out",
+    "who_is_here",
+    "write_browser",
+]
+
+BROWSER_S = 180 * 24 * 60 * 60
+LONGEST_NAME = 60
+
+PROBLEMS = {
+    "name": f"That is no name: expected 1 to {LONGEST_NAME} letters, digits and spaces.",
+    "proof": (
+        "That name belongs to a curator or an admin and is bound to their browser. To use it in this one, open the "
+        "link that `mseg-curate annotator link NAME` prints."
+    ),
+    "kind": "That name stands for imported or simulated decisions; choose another one.",
+    "link": (
+        "That link was used already, or is older than ten minutes; print another with "
+        "`mseg-curate annotator link NAME`."
+    ),
+    "gone": "The name that this browser had is not in the store any more; sign in again.",
+}
+"""What may go wrong, by the word that stands in the page's address."""
+
+_signing_in = threading.Lock()
+
+
+class SignInError(MsegCurateError):
+    """Somebody cannot be signed in; `problem` is a key of PROBLEMS."""
+
+    def __init__(self, problem: str) -> None:
+        self.problem = problem
+        super().__init__(PROBLEMS[problem])
+
+
+@dataclass(frozen=True)
+class Browser:
+    """What the signed cookie says: who is signed in (0: nobody), and whose names this browser has proved."""
+
+    person_id: int = 0
+    proved: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True)
+class Here:
+    """The person at this page; `bound` is True where a curator's rights may be used, `email` is OIDC's or ''."""
+
+    person: Person
+    bound: bool
+    email: str = ""
+
+
+def is_loopback(host: str | None) -> bool:
+    """Say whether a host name or address, with or without a port, is this machine's loopback."""
+    try:
+        name = urlsplit(f"//{host}").hostname if host else None
+        return name == "localhost" or (name is not None and ipaddress.ip_address(name).is_loopback)
+    except ValueError:
+        return False
+
+
+def refusal_of_names(
+    *, address: str | None, host: str | None, forwarded: bool, oidc: bool
+) -> str | None:
+    """Say why nobody may sign in by name alone, or None where one may.
+
+    `address` is what the server listens on (None: everywhere), `host` the request's Host header, `forwarded` whether
+    a proxy stands between.
+    """
+    if oidc:
+        return "This server signs people in by its identity provider."
+    bare = f"[{address}]" if address and ":" in address else address
+    if not is_loopback(bare):
+        return (
+            f"This server listens on {address or 'every address'}, where a name proves nothing. Configure OIDC in "
+            "the [auth] section of .streamlit/secrets.toml, or listen on 127.0.0.1."
+        )
+    if forwarded or not is_loopback(host):
+        return (
+            "This server is reached through a proxy, where a name proves nothing. Configure OIDC in the [auth] "
+            "section of .streamlit/secrets.toml, or open the server on its own machine."
+        )
+    return None
+
+
+def cookie_name(store: Path) -> str:
+    """Return the cookie's name, another one for each store: browsers share cookies between ports."""
+    return f"mseg_curate_{hashlib.sha256(secret_of(store) + b'cookie').hexdigest()[:8]}"
+
+
+def read_browser(store: Path, cookies: Mapping[str, str], *, now: float) -> Browser:
+    """Return what the signed cookie says; a missing, forged or expired one says nothing."""
+    text = cookies.get(cookie_name(store), "")
+    claims = read_claims(secret_of(store), "browser", text)
+    if claims is None:
+        return Browser()
+    who, proved, until = claims.get("who"), claims.get("proved"), claims.get("until")
+    if not isinstance(who, int) or not isinstance(proved, list) or not isinstance(until, int):
+        return Browser()
+    return Browser(who, frozenset(proved)) if now < until else Browser()
+
+
+def write_browser(store: Path, browser: Browser, *, now: float) -> str:
+    """Return the cookie's value, good for BROWSER_S seconds."""
+    claims = {
+        "who": browser.person_id,
+        "proved": sorted(browser.proved),
+        "until": int(now) + BROWSER_S,
+    }
+    return sign_claims(secret_of(store), "browser", claims)
+
+
+def sign_in_by_name(
+    store: Store, text: str, *, browser: Browser, now: float
+) -> tuple[Browser, bool]:
+    """Sign a name in on a loopback server; returns the browser's new state, and whether it became the first admin.
+
+    Raises SignInError for a text that is no name, a name that needs proof, or one of no person.
+    """
+    name = _clean_name(text)
+    # Two that sign in at once must not both become the first admin.
+    with _signing_in:
+        known = find_named(store, name)
+        if known is not None and _needs_proof(known) and known.id not in browser.proved:
+            raise SignInError("proof")
+        try:
+            person = sign_in_person(store, name, now=now)
+        except InputError as error:
+            raise SignInError("name") from error
+        except StoreError as error:
+            raise SignInError("kind") from error
+        first = not has_admin(store)
+        if first:
+            set_role(store, name, role="admin", by=name, note="first to sign in", now=now)
+    proved = browser.proved | {person.id} if first else browser.proved
+    return Browser(person.id, proved), first
+
+
+def sign_in_by_link(store: Store, text: str, *, browser: Browser, now: float) -> Browser:
+    """Make this browser the browser of the person that a one-time link names.
+
+    Raises SignInError for a link that is forged, expired or used.
+    """
+    link = read_link(store.path, text, now=now)
+    if link is None or not _use_once(store.path, link.nonce, now=now):
+        raise SignInError("link")
+    person = find_person(store, link.person_id)
+    if person is None:
+        raise SignInError("link")
+    return Browser(person.id, browser.proved | {person.id})
+
+
+def sign_in_by_identity(store: Store, user: Mapping[str, object], *, now: float) -> Here:
+    """Return the person of an OIDC identity, issuer and subject; an annotator of the store from the first time on.
+
+    Raises SignInError where the provider does not say issuer and subject.
+    """
+    issuer, subject = user.get("iss"), user.get("sub")
+    if not isinstance(issuer, str) or not isinstance(subject, str) or not issuer or not subject:
+        raise SignInError("name")
+    email = user.get("email")
+    shown = email if isinstance(email, str) and email else subject
+    person = sign_in_person(
+        store, _clean_name(shown[:LONGEST_NAME]), login=f"{issuer} {subject}", now=now
+    )
+    return Here(person, bound=True, email=shown)
+
+
+def who_is_here(store: Store, browser: Browser) -> Here | None:
+    """Return the person whom the browser's cookie names, or None where nobody is signed in.
+
+    Raises SignInError for a person who is gone, and for one who became a curator without proof in this browser.
+    """
+    if not browser.person_id:
+        return None
+    person = find_person(store, browser.person_id)
+    if person is None:
+        raise SignInError("gone")
+    bound = person.id in browser.proved
+    if _needs_proof(person) and not bound:
+        raise SignInError("proof")
+    return Here(person, bound)
+
+
+def sign_out(browser: Browser) -> Browser:
+    """Return the browser without a person; what it has proved stays proved."""
+    return replace(browser, person_id=0)
+
+
+def _needs_proof(person: Person) -> bool:
+    return person.role != "annotator"
+
+
+def _clean_name(text: str) -> str:
+    name = " ".join(unicodedata.normalize("NFC", text).split())
+    if not 1 <= len(name) <= LONGEST_NAME or not name.isprintable():
+        raise SignInError("name")
+    return name
+
+
+def _use_once(store: Path, nonce: str, *, now: float) -> bool:
+    """Say whether a link is used for the first time, by any process: its file can be made once."""
+    folder = store.with_name(f".{store.name}.links")
+    folder.mkdir(mode=0o700, exist_ok=True)
+    for path in folder.iterdir():
+        if path.stat().st_mtime < now - 2 * LINK_S:
+            path.unlink(missing_ok=True)
+    try:
+        (folder / nonce).touch(mode=0o600, exist_ok=False)
+    except FileExistsError:
+        return False
+    return True

@@ -12,7 +12,7 @@ from mseg_curate.errors import MappingError, TaxonomyError
 from mseg_curate.initialise import load_taxonomy, mseg_class_lists
 from mseg_curate.store import Connection, Store
 from mseg_curate.store.datasets import DatasetRow, class_pixels, list_datasets, shared_images
-from mseg_curate.store.masks import newest_tasks
+from mseg_curate.store.tasks import newest_tasks
 from mseg_curate.store.taxonomies import load_mapping
 
 __all__ = ["Checked", "check_store", "check_taxonomy"]

@@ -11,6 +11,7 @@ from operator import itemgetter
 from pathlib import Path
 from uuid import UUID
 
+from mseg_curate.clock import epoch_of
 from mseg_curate.core.consensus import Outcome
 from mseg_curate.core.mapping import DatasetMapping, Relation
 from mseg_curate.core.taxonomy import UNLABELED, parse_taxonomy
@@ -30,7 +31,9 @@ from mseg_curate.store.decisions import (
     stored_masks,
     verify_chain,
 )
-from mseg_curate.store.masks import newest_tasks
+from mseg_curate.store.exchange import decisions_by_uuid, superseded_decisions
+from mseg_curate.store.queue import settle_masks
+from mseg_curate.store.tasks import list_tasks, newest_tasks, tasks_of_masks
 from mseg_curate.store.taxonomies import label_class_ids, load_mapping, load_taxonomy_text
 
 __all__ = [
@@ -113,8 +116,9 @@ def _published_uuid(row: DecisionRow) -> bytes:
 def import_csv(store: Store, path: Path, *, kind: str = "person", now: str) -> ImportedDecisions:
     """Import decisions from a CSV file; a second import adds nothing.
 
-    A later decision of an annotator on the same mask supersedes the earlier one. Raises DecisionError that lists every
-    bad line (unknown dataset, class, mask or outcome), and stores nothing then.
+    A later decision of an annotator on the same mask supersedes the earlier one. A file that `decisions export` wrote
+    keeps which decision supersedes which, tasks of the same name, and the kinds of its annotators. Raises
+    DecisionError that lists every bad line (unknown dataset, class, mask or outcome), and stores nothing then.
     """
     rows = read_decisions_csv(path)
     with store.writing() as connection:
@@ -137,40 +141,102 @@ def append_votes(
             binder.problems, several=several, path=path, hint="nothing was stored"
         )
     people = {
-        name: annotator_id(connection, name, kind=kind, now=now)
-        for name in dict.fromkeys(row.annotator for row in rows)
+        name: annotator_id(connection, name, kind=own_kind or kind, now=now)
+        for name, own_kind in dict.fromkeys((row.annotator, row.annotator_kind) for row in rows)
     }
     stored = known_uuids(connection)
     repeats: Counter[bytes] = Counter()
-    current = {key: d.id for key, d in current_decisions(connection).items()}
+    chain = _Chain(connection, rows, first_id=binder.next_decision)
     fresh: list[NewDecision] = []
-    next_id = binder.next_decision
     for row, mask_id in zip(rows, masks, strict=True):
         uuid = UUID(row.uuid).bytes if row.uuid else _vote_uuid(row, repeats)
+        by = people[row.annotator]
         if uuid in stored:
+            chain.skip(row, mask_id, by)
             continue
         stored.add(uuid)
-        by = people[row.annotator]
         names_class = row.outcome not in _ABSTENTIONS
         fresh.append(
             (
                 uuid,
                 mask_id,
-                binder.tasks.get((row.dataset, row.source_class)),
+                binder.task_of(row),
                 binder.revisions.get(row.dataset),
-                binder.shown.get((row.dataset, row.source_class)),
+                binder.shown_to(row),
                 "class" if names_class else row.outcome,
                 binder.labels[row.outcome] if names_class else None,
                 by,
                 row.mode,
                 row.milliseconds,
                 row.decided_at.isoformat() if row.decided_at else None,
-                current.get((mask_id, by)),
+                chain.link(row, uuid, mask_id, by),
             )
         )
-        current[mask_id, by] = next_id
-        next_id += 1
-    return append_decisions(connection, fresh)
+    if chain.problems:
+        several = f"{len(chain.problems)} bad decisions"
+        raise DecisionError.of(
+            chain.problems, several=several, path=path, hint="nothing was stored"
+        )
+    added = append_decisions(connection, fresh)
+    for task_id, in_task in tasks_of_masks(connection, list({row[1] for row in fresh})).items():
+        settle_masks(connection, task_id, mask_ids=in_task, now=epoch_of(now))
+    return added
+
+
+class _Chain:
+    """Says which decision a new one supersedes: the one its file names, else its annotator's last on the mask.
+
+    Where an exported file says that a decision supersedes none, it stands beside others of the file; one of an
+    earlier import it still supersedes, so that nobody votes twice.
+    """
+
+    def __init__(
+        self, connection: Connection, rows: Sequence[CsvDecision], *, first_id: int
+    ) -> None:
+        self.problems: list[str] = []
+        self._next_id = first_id
+        self._current = {key: d.id for key, d in current_decisions(connection).items()}
+        names_others = any(row.supersedes for row in rows)
+        self._known = decisions_by_uuid(connection) if names_others else {}
+        self._superseded = superseded_decisions(connection) if names_others else set()
+        self._of_file: set[tuple[int, int]] = set()
+
+    def skip(self, row: CsvDecision, mask_id: int, by: int) -> None:
+        """Note a decision of the file that is stored already."""
+        if row.supersedes is not None:
+            self._of_file.add((mask_id, by))
+
+    def link(self, row: CsvDecision, uuid: bytes, mask_id: int, by: int) -> int | None:
+        """Return what the next new decision supersedes, and take it for the last one from here on."""
+        key = (mask_id, by)
+        last = self._current.get(key)
+        if row.supersedes:
+            target = self._named(row, key)
+            # Somebody has decided again since the export: the newest decision supersedes that.
+            target = last if target in self._superseded else target
+        else:
+            target = None if row.supersedes == "" and key in self._of_file else last
+        if target is not None:
+            self._superseded.add(target)
+        elif row.outcome == Outcome.WITHDRAWN and not row.supersedes:
+            self.problems.append(
+                f"line {row.line}: outcome: {row.annotator!r} has decided nothing on this mask that could be withdrawn"
+            )
+        self._current[key] = self._next_id
+        self._known[uuid] = (self._next_id, *key)
+        self._of_file.add(key)
+        self._next_id += 1
+        return target
+
+    def _named(self, row: CsvDecision, key: tuple[int, int]) -> int | None:
+        decision_id, *of = self._known.get(UUID(row.supersedes or "").bytes, (0, 0, 0))
+        if tuple(of) == key:
+            return decision_id
+        self.problems.append(
+            f"line {row.line}: supersedes: expected an earlier decision of {row.annotator!r} on this mask, "
+            f"found {row.supersedes}"
+        )
+        return None
 
 
 def _vote_uuid(row: CsvDecision, repeats: Counter[bytes]) -> bytes:
@@ -209,7 +275,20 @@ class _Binder:
         self.shown: dict[tuple[str, str], int] = {}
         self.candidates: dict[tuple[str, str], tuple[str, ...]] = {}
         self.tasks = newest_tasks(connection)
+        self.named_tasks = {
+            (task.name, task.dataset, task.source_class): task.id for task in list_tasks(connection)
+        }
         self.next_decision = latest_decision(connection)[0] + 1
+
+    def task_of(self, row: CsvDecision) -> int | None:
+        """Return the task that a row names where the store has it, else the newest one on the row's class."""
+        of_class = (row.dataset, row.source_class)
+        return self.named_tasks.get((row.task, *of_class), self.tasks.get(of_class))
+
+    def shown_to(self, row: CsvDecision) -> int | None:
+        """Return the class that the mask of a row carried when it was decided; a withdrawal is shown nothing."""
+        withdrawn = row.outcome == Outcome.WITHDRAWN
+        return None if withdrawn else self.shown.get((row.dataset, row.source_class))
 
     def bind(self, rows: Sequence[CsvDecision]) -> list[int]:
         """Return the mask row of each CSV row; rows with problems get 0."""
@@ -219,7 +298,7 @@ class _Binder:
             if row.dataset not in self.datasets:
                 known = ", ".join(n for n, d in self.datasets.items() if d.root) or "none"
                 self._note(row, f"dataset: unknown {row.dataset!r}, known: {known}")
-            elif row.source_class not in self.datasets[row.dataset].class_names:
+            elif row.source_class not in (*self.datasets[row.dataset].class_names, ""):
                 self._note(
                     row, f"source_class: dataset {row.dataset} has no class {row.source_class!r}"
                 )

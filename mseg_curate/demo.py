@@ -21,7 +21,7 @@ from mseg_curate.resolve import resolve_masks
 from mseg_curate.scenes import DrawnDatasets, draw_datasets
 from mseg_curate.simulate import simulate_annotators
 from mseg_curate.store import Store
-from mseg_curate.tasks import make_task
+from mseg_curate.tasks import TaskOptions, make_task
 
 __all__ = ["Demo", "run_demo"]
 
@@ -108,7 +108,7 @@ def _curate(
         TASK,
         dataset=drawn.coarse.name,
         source_class=drawn.split_class,
-        redundancy=ANNOTATORS,
+        options=TaskOptions(redundancy=ANNOTATORS, max_redundancy=ANNOTATORS),
         now=now(),
     )
     for note in check_store(store).notes:

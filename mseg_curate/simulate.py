@@ -24,7 +24,8 @@ from mseg_curate.readers.decisions_csv import CsvDecision
 from mseg_curate.readers.folder import load_label_map
 from mseg_curate.store import Store
 from mseg_curate.store.datasets import ImageRow, list_images, load_dataset
-from mseg_curate.store.masks import StoredMask, TaskRow, load_task, masks_of_task
+from mseg_curate.store.masks import StoredMask, masks_of_task
+from mseg_curate.store.tasks import TaskRow, load_task
 from mseg_curate.store.taxonomies import load_mapping
 
 __all__ = ["Simulated", "simulate_annotators"]

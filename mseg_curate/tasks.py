@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from random import Random
 from typing import TextIO
 
+from mseg_curate.clock import epoch_of
+from mseg_curate.core.consensus import parse_policy
 from mseg_curate.core.mapping import ClassMapping, Relation
 from mseg_curate.core.mask import Mask
 from mseg_curate.errors import InputError, MappingError, StoreError
@@ -16,18 +20,23 @@ from mseg_curate.readers.folder import load_segment_map
 from mseg_curate.segments import find_components, find_segments
 from mseg_curate.store import Connection, Store
 from mseg_curate.store.datasets import DatasetRow, ImageRow, class_rows, list_images, load_dataset
-from mseg_curate.store.masks import (
-    Numbering,
-    TaskRow,
-    bind_masks,
-    create_task,
-    list_tasks,
-    load_task,
-    masks_of_task,
-)
+from mseg_curate.store.masks import Numbering, bind_masks, masks_of_task
+from mseg_curate.store.queue import masks_with_decisions, settle_masks
+from mseg_curate.store.tasks import TaskOptions, TaskRow, create_task, list_tasks, load_task
 from mseg_curate.store.taxonomies import label_class_ids, load_mapping
 
-__all__ = ["MadeTask", "all_tasks", "make_task", "write_questions"]
+__all__ = [
+    "MadeTask",
+    "TaskOptions",
+    "all_tasks",
+    "check_options",
+    "default_max_redundancy",
+    "make_task",
+    "write_questions",
+]
+
+
+MIN_LEASE_S = 5
 
 
 @dataclass(frozen=True)
@@ -40,22 +49,38 @@ class MadeTask:
 
 
 def make_task(
-    store: Store, name: str, *, dataset: str, source_class: str, redundancy: int = 1, now: str
+    store: Store,
+    name: str,
+    *,
+    dataset: str,
+    source_class: str,
+    options: TaskOptions | None = None,
+    definitions: Mapping[str, str] | None = None,
+    now: str,
 ) -> MadeTask:
     """Store a task that asks of every mask of a split class which candidate it shows.
 
-    Masks are the native segments where the dataset has them, else the 8-connected components. Raises StoreError where
-    the task exists or the dataset has no pixels, MappingError where the class is not to be split, InputError for a
-    redundancy below 1.
+    Masks are the native segments where the dataset has them, else the 8-connected components; decisions that stand on
+    them already count. They are queued in an order that looks random and is the same for the same name, so that those
+    decided at any time are a random sample of all. `definitions` says of candidates what they are.
+
+    Raises StoreError where the task exists or the dataset has no pixels, MappingError where the class is not to be
+    split, InputError for options out of range or a definition of no candidate.
     """
-    if redundancy < 1:
-        raise InputError("redundancy of a task", expected="1 or more", found=str(redundancy))
+    options = check_options(options or TaskOptions())
     with store.reading() as connection:
         if any(task.name == name for task in list_tasks(connection)):
             raise StoreError(f"task {name!r} exists already; choose another name")
         row = load_dataset(connection, dataset)
         revision, entry = _split_entry(connection, row, source_class)
         images = list_images(connection, row.id, with_class=source_class)
+    strangers = sorted(set(definitions or {}) - set(entry.candidates))
+    if strangers:
+        raise InputError(
+            "definition of what is no candidate",
+            expected=", ".join(entry.candidates),
+            found=", ".join(strangers),
+        )
     class_id = {n: i for i, n in row.classes}[source_class]
     found = _find_masks(row, images, class_id)
     numbering: Numbering = "native" if _has_segments(images) else "component"
@@ -66,18 +91,53 @@ def make_task(
     with store.writing() as connection:
         labels = label_class_ids(connection)
         mask_ids = bind_masks(connection, source_class, found=found, numbering=numbering)
-        create_task(
+        Random(name).shuffle(mask_ids)
+        task_id = create_task(
             connection,
             name,
             dataset_class_id=class_rows(connection, row.id)[source_class],
             mapping_revision=revision,
-            redundancy=redundancy,
+            options=options,
             candidates=[labels[c] for c in entry.candidates],
+            definitions={labels[c]: text for c, text in (definitions or {}).items()},
             mask_ids=mask_ids,
             now=now,
         )
+        decided = masks_with_decisions(connection, task_id)
+        settle_masks(connection, task_id, mask_ids=decided, now=epoch_of(now))
         task = load_task(connection, name)
     return MadeTask(task, len(images), sum(mask.area_px for _, mask in found))
+
+
+def default_max_redundancy(redundancy: int) -> int:
+    """Return how many decisions a mask may get where they disagree: two more, where there is more than one.
+
+    Of two votes that differ, a third settles most masks and a fourth some of the rest, before a curator is asked.
+    """
+    return redundancy if redundancy == 1 else redundancy + 2
+
+
+def check_options(options: TaskOptions) -> TaskOptions:
+    """Return the options of a task if they are possible; raises InputError that names the first that is not."""
+    limits: list[tuple[str, bool, str]] = [
+        ("redundancy", options.redundancy >= 1, "1 or more"),
+        (
+            "max_redundancy",
+            options.max_redundancy >= options.redundancy,
+            f"the redundancy ({options.redundancy}) or more",
+        ),
+        ("lease_s", options.lease_s >= MIN_LEASE_S, f"{MIN_LEASE_S} seconds or more"),
+        ("gold_rate", 0 <= options.gold_rate <= 0.5, "0 … 0.5"),
+        ("gold_bar", options.gold_bar is None or 0 <= options.gold_bar <= 1, "0 … 1"),
+        ("gold_min", options.gold_min >= 1, "1 or more"),
+        ("gold_cap", options.gold_cap >= 1, "1 or more"),
+        ("under_bar", options.under_bar in ("warn", "pause", "reopen"), "warn, pause or reopen"),
+    ]
+    for option, is_possible, expected in limits:
+        if not is_possible:
+            found = str(getattr(options, option))
+            raise InputError(f"{option} of a task", expected=expected, found=found)
+    return replace(options, policy=str(parse_policy(options.policy)))
 
 
 def _split_entry(

@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 MODULES = sorted(
     path
-    for package in ("mseg_curate", "baselines")
+    for package in ("mseg_curate", "baselines", "app")
     for path in (ROOT / package).rglob("*.py")
     if "__pycache__" not in path.parts
 )
@@ -25,10 +25,15 @@ ALLOWED = {
     "PIL": ("mseg_curate/images.py",),
     "alembic": ("mseg_curate/store/",),
     "click": ("mseg_curate/cli/", "baselines/__main__.py"),
-    "cv2": ("mseg_curate/segments.py", "mseg_curate/scenes/", "mseg_curate/preview.py"),
+    "cv2": (
+        "mseg_curate/browse.py", "mseg_curate/preview.py", "mseg_curate/scenes/", "mseg_curate/segments.py",
+        "mseg_curate/show.py",
+    ),
     "pandas": ("mseg_curate/report.py",),
     "safetensors": ("baselines/",),
     "sqlalchemy": ("mseg_curate/store/",),
+    "starlette": ("app/",),
+    "streamlit": ("app/",),
     "sqlite3": ("mseg_curate/store/",),
     "torch": ("baselines/",),
     "tqdm": ("mseg_curate/progress.py", "baselines/"),

@@ -17,8 +17,9 @@ from mseg_curate.ingest import add_dataset
 from mseg_curate.map_classes import import_mapping
 from mseg_curate.store import Store
 from mseg_curate.store.engine import run_query
-from mseg_curate.store.masks import masks_of_task, newest_tasks
-from mseg_curate.tasks import all_tasks, make_task, write_questions
+from mseg_curate.store.masks import masks_of_task
+from mseg_curate.store.tasks import newest_tasks
+from mseg_curate.tasks import TaskOptions, all_tasks, make_task, write_questions
 
 NOW = "2026-01-02T03:04:05+00:00"
 WriteDataset = Callable[..., Path]
@@ -44,7 +45,12 @@ def test_masks_are_numbered_components(farm_store: Store) -> None:
 def test_a_task_is_stored_as_asked(farm_store: Store) -> None:
     """Name, class, candidates, redundancy and revision are kept, and counts are right."""
     made = make_task(
-        farm_store, "again", dataset="farm", source_class="animal", redundancy=3, now=NOW
+        farm_store,
+        "again",
+        dataset="farm",
+        source_class="animal",
+        options=TaskOptions(redundancy=3, max_redundancy=4),
+        now=NOW,
     )
     task = made.task
     assert (made.images, made.area_px, task.masks) == (2, 9, 3)
@@ -93,7 +99,7 @@ def test_what_is_no_task_is_refused(
             name,
             dataset="farm",
             source_class=source_class,
-            redundancy=redundancy,
+            options=TaskOptions(redundancy=redundancy, max_redundancy=redundancy),
             now=NOW,
         )
     assert len(all_tasks(farm_store)) == 1

@@ -29,7 +29,7 @@ pytestmark = [
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A wheel built from a copy of what git would check out."""
     source = tmp_path_factory.mktemp("source") / "mseg-curate"
-    for name in ("mseg_curate", "baselines"):
+    for name in ("mseg_curate", "baselines", "app"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "taxonomy.tsv", "README.md", "LICENSE", "NOTICE"):
         shutil.copy(ROOT / name, source / name)
@@ -52,7 +52,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_everything_is_packed(wheel: Path) -> None:
-    """The tables, the migrations, the type markers, the trainer and the licences are in the wheel; tests are not."""
+    """The tables, the migrations, the type markers, the trainer, the app and the licences are in the wheel; tests are not."""
     names = set(zipfile.ZipFile(wheel).namelist())
     wanted = {
         "mseg_curate/taxonomy.tsv",
@@ -61,13 +61,16 @@ def test_everything_is_packed(wheel: Path) -> None:
         "mseg_curate/store/migrations/env.py",
         "mseg_curate/store/migrations/script.py.mako",
         "mseg_curate/store/migrations/versions/0001_the_first_schema.py",
+        "app/.streamlit/config.toml",
+        "app/py.typed",
         "baselines/py.typed",
         "baselines/__main__.py",
     }
-    for package in ("mseg_curate", "baselines"):
+    for package in ("mseg_curate", "baselines", "app"):
         wanted |= {p.relative_to(ROOT).as_posix() for p in (ROOT / package).rglob("*.py")}
+    wanted |= {p.relative_to(ROOT).as_posix() for p in (ROOT / "app" / "pane").iterdir()}
     assert wanted <= names
-    others = {name.split("/")[0] for name in names} - {"mseg_curate", "baselines"}
+    others = {name.split("/")[0] for name in names} - {"mseg_curate", "baselines", "app"}
     assert [name.endswith(".dist-info") for name in others] == [True]
     assert any(name.endswith("licenses/NOTICE") for name in names)
 

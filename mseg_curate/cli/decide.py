@@ -19,11 +19,35 @@ def task() -> None:
 @click.argument("name")
 @click.option("--dataset", "dataset_name", required=True)
 @click.option("--class", "source_class", required=True, help="The class that must be split.")
-@click.option("--redundancy", type=click.IntRange(1), default=1, show_default=True)
-def task_make(db: Path, name: str, dataset_name: str, source_class: str, redundancy: int) -> None:
+@click.option(
+    "--redundancy",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Independent decisions wanted of each mask.",
+)
+@click.option(
+    "--max-redundancy",
+    type=click.IntRange(1),
+    help="How many where they disagree.  [default: 2 more, of a redundancy of 2 or more]",
+)
+@click.option("--policy", default="majority", show_default=True, help="How votes are resolved.")
+@click.option(
+    "--instructions", default="", help="What annotators should know, in a sentence or two."
+)
+def task_make(
+    db: Path,
+    name: str,
+    dataset_name: str,
+    source_class: str,
+    redundancy: int,
+    max_redundancy: int | None,
+    policy: str,
+    instructions: str,
+) -> None:
     """Find the masks of a class that must be split, and store the question."""
     from mseg_curate.store import Store
-    from mseg_curate.tasks import make_task
+    from mseg_curate.tasks import TaskOptions, default_max_redundancy, make_task
 
     with Store.open(db) as store:
         made = make_task(
@@ -31,7 +55,12 @@ def task_make(db: Path, name: str, dataset_name: str, source_class: str, redunda
             name,
             dataset=dataset_name,
             source_class=source_class,
-            redundancy=redundancy,
+            options=TaskOptions(
+                redundancy=redundancy,
+                max_redundancy=max_redundancy or default_max_redundancy(redundancy),
+                policy=policy,
+                instructions=instructions,
+            ),
             now=now(),
         )
     say(
@@ -68,7 +97,7 @@ def task_list(db: Path) -> None:
 
 @cli.group()
 def decisions() -> None:
-    """Bring decisions in, and check them."""
+    """Bring decisions in and out, and check them."""
 
 
 @decisions.command("import")
@@ -92,6 +121,31 @@ def decisions_import(db: Path, source: Path, simulated: bool) -> None:
     say(f"{done.new:,} decisions imported, {known:,} were there already")
     if done.new:
         say("next: mseg-curate resolve")
+
+
+@decisions.command("export")
+@store_option
+@click.option("--task", "task_name", help="Only decisions on the masks of this task.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
+    default=Path("-"),
+    show_default=True,
+    help="The file; - is the standard output.",
+)
+def decisions_export(db: Path, task_name: str | None, out: Path) -> None:
+    """Write every decision as a CSV file, with all that agreement and accuracy are reckoned from."""
+    import sys
+
+    from mseg_curate.export_decisions import export_decisions, write_decisions
+    from mseg_curate.store import Store
+
+    with Store.open(db) as store:
+        if str(out) == "-":
+            write_decisions(store, task=task_name, out=sys.stdout)
+        else:
+            count = export_decisions(store, out, task=task_name)
+            say(f"{out}: {count:,} decisions")
 
 
 @decisions.command("simulate")
@@ -139,16 +193,27 @@ def decisions_verify(db: Path) -> None:
 
 @cli.command()
 @store_option
-@click.option("--min-agreement", type=click.FloatRange(0, 1), default=0.5, show_default=True)
+@click.option(
+    "--policy",
+    "policy_text",
+    metavar="TEXT",
+    help="majority, weighted or dawid_skene, with its parameters, for all masks; without it each task's own.",
+)
+@click.option("--min-agreement", type=click.FloatRange(0, 1), help="A majority of this share.")
 @click.option("--as-of", type=int, help="Look at the decisions up to this id only.")
-def resolve(db: Path, min_agreement: float, as_of: int | None) -> None:
-    """Derive what each mask is from its decisions: the majority; ties are contested."""
+def resolve(
+    db: Path, policy_text: str | None, min_agreement: float | None, as_of: int | None
+) -> None:
+    """Derive what each mask is from its decisions, under a policy; ties are contested."""
+    from mseg_curate.core.consensus import parse_policy
     from mseg_curate.resolve import resolve_masks
     from mseg_curate.store import Store
 
+    policy = None if policy_text is None else parse_policy(policy_text)
     with Store.open(db) as store:
-        done = resolve_masks(store, min_agreement=min_agreement, as_of=as_of)
+        done = resolve_masks(store, policy=policy, min_agreement=min_agreement, as_of=as_of)
     say(
         f"as of decision {done.as_of_decision}: {done.resolved:,} masks resolved, "
-        f"{done.contested:,} contested, {done.ignored:,} ignored ({done.policy})"
+        f"{done.contested:,} contested, {done.ignored:,} ignored, "
+        f"{done.open:,} open under the quorum ({done.policy})"
     )

@@ -20,9 +20,11 @@ from mseg_curate.review.items import (
     Progress,
     Recent,
     Result,
+    TaskCounts,
     TaskQuestion,
 )
 from mseg_curate.review.look import (
+    count_task,
     example_mask,
     leased_mask,
     open_tasks,
@@ -42,9 +44,11 @@ __all__ = [
     "Progress",
     "Recent",
     "Result",
+    "TaskCounts",
     "TaskQuestion",
     "apply_operations",
     "claim_masks",
+    "count_task",
     "example_mask",
     "leased_mask",
     "open_tasks",

@@ -125,7 +125,10 @@ def _check_lease(
     now: float,
 ) -> None:
     """Refuse a decision made after its lease ran out, or on a mask that others have decided since."""
-    status, decided = queue.mask_state(connection, lease.task_id, lease.mask_id)
+    # Gold is adjudicated from the start: to its annotators it looks like any mask that waits.
+    status, decided = ("open", 0)
+    if lease.gold_id is None:
+        status, decided = queue.mask_state(connection, lease.task_id, lease.mask_id)
     if before is not None and before.outcome != "withdrawn":
         raise _RefusedError("decided", "You have decided this mask already; that decision stands")
     if made_at > lease.expires_at:
@@ -247,7 +250,7 @@ def _undo(
     if slot_id is not None or not needs_slot:
         leases.grant_lease(
             connection, token=token, task_id=task.id, mask_id=target.mask_id, annotator_id=person.id,
-            slot_id=slot_id, gold_id=gold_id, mode=_mode(target.mode), client=client, now=now,
+            slot_id=slot_id, gold_id=gold_id, mode=_mode(target.mode), lane=_lane(target), client=client, now=now,
             lease_s=task.options.lease_s,
         )  # fmt: skip
         until = now + task.options.lease_s
@@ -285,6 +288,11 @@ def _known_undo(
             connection, lease.mask_id, token=lease.token, expires_at=lease.expires_at, now=now
         )
     return Result(operation.uuid, "known", item=item)
+
+
+def _lane(target: DecisionRow) -> str:
+    """The lane of the page that made a decision, where a reload looks for it."""
+    return f"grid:{target.label_class_id}" if target.mode == "grid" else _mode(target.mode)
 
 
 def _mode(mode: str) -> leases.ReviewMode:

@@ -41,10 +41,11 @@ def claim_masks(
     with store.writing() as connection:
         person = require_person(connection, person_id, mode=mode)
         row = require_task(connection, task)
-        desk = _Desk(connection, person, row, mode=mode, client=client, now=now, rng=rng)
         of_class = _class_of_grid(connection, row, class_name) if mode == "grid" else None
+        lane = mode if of_class is None else f"grid:{of_class[0]}"
+        desk = _Desk(connection, person, row, mode=mode, lane=lane, client=client, now=now, rng=rng)
         own = leases.own_leases(
-            connection, row.id, annotator_id=person.id, mode=mode, client=client, now=now
+            connection, row.id, annotator_id=person.id, lane=lane, client=client, now=now
         )
         room = min(count, MOST_AT_ONCE - len(known))
         items = [
@@ -83,6 +84,7 @@ class _Desk:
         task: TaskRow,
         *,
         mode: leases.ReviewMode,
+        lane: str,
         client: str,
         now: float,
         rng: Random,
@@ -91,6 +93,7 @@ class _Desk:
         self.person = person
         self.task = task
         self.mode = mode
+        self.lane = lane
         self.client = client
         self.now = now
         self.rng = rng
@@ -126,6 +129,7 @@ class _Desk:
             annotator_id=self.person.id,
             token=token,
             mode=self.mode,
+            lane=self.lane,
             client=self.client,
             now=self.now,
             lease_s=lease_s,
@@ -166,6 +170,7 @@ class _Desk:
             slot_id=None,
             gold_id=gold.id,
             mode=self.mode,
+            lane=self.lane,
             client=self.client,
             now=self.now,
             lease_s=self.task.options.lease_s,

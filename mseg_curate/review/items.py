@@ -25,6 +25,7 @@ __all__ = [
     "Progress",
     "Recent",
     "Result",
+    "TaskCounts",
     "TaskQuestion",
     "item_of",
     "require_person",
@@ -160,6 +161,16 @@ class TaskQuestion:
     status: str
     lease_s: int
     candidates: tuple[Candidate, ...]
+
+
+@dataclass(frozen=True)
+class TaskCounts:
+    """How far a task is: masks in all, those that need nothing more, contested ones, and decisions still wanted."""
+
+    masks: int
+    done: int
+    contested: int
+    slots_open: int
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from mseg_curate.review.items import (
     LeasedMask,
     Progress,
     Recent,
+    TaskCounts,
     TaskQuestion,
 )
 from mseg_curate.store import Connection, Store, leases, queue
@@ -19,6 +20,7 @@ from mseg_curate.store.tasks import TaskRow, default_class, examples_of, find_ta
 from mseg_curate.store.taxonomies import label_class_ids
 
 __all__ = [
+    "count_task",
     "example_mask",
     "leased_mask",
     "open_tasks",
@@ -75,20 +77,38 @@ def recent_decisions(store: Store, person_id: int, *, task: str, limit: int = 5)
     ]
 
 
-def progress_of(store: Store, person_id: int, *, task: str, now: float) -> Progress:
-    """Return how far a task is, and one annotator in it."""
+def count_task(store: Store, task: str) -> TaskCounts:
+    """Return how far a task is; raises ReviewError (unknown_task)."""
     with store.reading() as connection:
         row = _known_task(connection, task)
         states = queue.count_states(connection, row.id)
-        event = last_event(connection, person_id, row.id)
-        today = iso_of(now)[:10]
-        return Progress(
+        return TaskCounts(
             masks=row.masks,
             done=states["settled"] + states["adjudicated"],
             contested=states["contested"],
             slots_open=queue.count_open_slots(connection, row.id),
+        )
+
+
+def progress_of(
+    store: Store, person_id: int, *, task: str, now: float, counts: TaskCounts | None = None
+) -> Progress:
+    """Return how far a task is, and one annotator in it; `counts` where they were counted a moment ago.
+
+    Counts that are fresh after every decision would tell gold apart: its decisions fill no slot. Whoever shows them to
+    annotators should count once in a while.
+    """
+    counts = counts or count_task(store, task)
+    with store.reading() as connection:
+        row = _known_task(connection, task)
+        event = last_event(connection, person_id, row.id)
+        return Progress(
+            masks=counts.masks,
+            done=counts.done,
+            contested=counts.contested,
+            slots_open=counts.slots_open,
             mine=count_decisions(connection, person_id, row.id),
-            mine_today=count_decisions(connection, person_id, row.id, since=today),
+            mine_today=count_decisions(connection, person_id, row.id, since=iso_of(now)[:10]),
             pace_per_hour=pace_per_hour(connection, person_id, row.id),
             notice=f"Take more care: {event[1]}" if event and event[0] == "warned" else "",
         )
@@ -104,11 +124,11 @@ def leased_mask(store: Store, person_id: int, lease: str, *, now: float) -> Leas
 
 
 def example_mask(store: Store, task: str, *, position: int, number: int) -> LeasedMask:
-    """Return the pixels of an example mask of a candidate; raises ReviewError (unknown_task, not_yours)."""
+    """Return the pixels of an example mask of a candidate; raises ReviewError (unknown_task, unknown)."""
     with store.reading() as connection:
         examples = examples_of(connection, _known_task(connection, task).id).get(position, [])
         if not 0 <= number < len(examples):
-            raise ReviewError("there is no such example", reason="not_yours")
+            raise ReviewError("there is no such example", reason="unknown")
         return _located(connection, examples[number])
 
 

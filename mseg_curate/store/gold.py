@@ -215,6 +215,7 @@ class GoldLine:
     """
 
     id: int
+    mask_id: int
     split: str
     sequence: str
     image: str
@@ -232,11 +233,16 @@ class GoldLine:
     answered: int
     right: int
 
+    @property
+    def key(self) -> tuple[str, str, str, int]:
+        """Which mask of the task it is: split, sequence, image and segment."""
+        return self.split, self.sequence, self.image, self.segment
+
 
 def gold_lines(connection: Connection, task_id: int) -> list[GoldLine]:
     """Return the gold of a task, active and retired, in the order of adding."""
     rows = connection.exec_driver_sql(
-        "SELECT g.id, i.split, i.sequence, i.name, m.segment, COALESCE(u.name, g.outcome), g.kind, g.note, "
+        "SELECT g.id, m.id, i.split, i.sequence, i.name, m.segment, COALESCE(u.name, g.outcome), g.kind, g.note, "
         "g.added_by, g.added_at, g.retired_at, g.retired_by, g.retired_note, "
         "(SELECT COUNT(*) FROM gold_exposure AS e WHERE e.gold_id = g.id), "
         "(SELECT COALESCE(SUM(e.excepted), 0) FROM gold_exposure AS e WHERE e.gold_id = g.id), "

@@ -31,6 +31,7 @@ __all__ = [
 ReviewMode = Literal["single", "grid", "adjudication"]
 
 _KEEP_S = 86_400
+_LONG_WALK_S = 0.02
 _BEFORE_ALL = (-(2**62), -1)
 _AFTER_ALL = (2**62, 0)
 
@@ -46,8 +47,8 @@ HELD_BY = """EXISTS (
 # One statement finds the next slot and leases it. An expired lease is in nobody's way: the new one replaces it.
 _CLAIM_SLOT = f"""
 INSERT OR REPLACE INTO lease
-  (token, task_id, mask_id, annotator_id, slot_id, gold_id, mode, client, leased_at, expires_at)
-SELECT :token, s.task_id, s.mask_id, :me, s.id, NULL, :mode, :client, :now, :until
+  (token, task_id, mask_id, annotator_id, slot_id, gold_id, mode, lane, client, leased_at, expires_at)
+SELECT :token, s.task_id, s.mask_id, :me, s.id, NULL, :mode, :lane, :client, :now, :until
 FROM task_slot AS s {{joins}}
 WHERE s.task_id = :task AND s.decision_id IS NULL AND (s.rank, s.position) > (:rank, :position)
   {{condition}}
@@ -66,8 +67,8 @@ _CLAIM_OF_CLASS = _CLAIM_SLOT.format(
 )
 _CLAIM_CONTESTED = f"""
 INSERT OR REPLACE INTO lease
-  (token, task_id, mask_id, annotator_id, slot_id, gold_id, mode, client, leased_at, expires_at)
-SELECT :token, m.task_id, m.mask_id, :me, NULL, NULL, 'adjudication', :client, :now, :until
+  (token, task_id, mask_id, annotator_id, slot_id, gold_id, mode, lane, client, leased_at, expires_at)
+SELECT :token, m.task_id, m.mask_id, :me, NULL, NULL, 'adjudication', 'adjudication', :client, :now, :until
 FROM task_mask AS m
 WHERE m.task_id = :task AND m.status = 'contested' AND m.position > :position
   AND NOT EXISTS (SELECT 1 FROM lease AS l WHERE l.task_id = m.task_id AND l.mask_id = m.mask_id
@@ -105,6 +106,7 @@ def claim_slot(
     annotator_id: int,
     token: bytes,
     mode: ReviewMode,
+    lane: str,
     client: str,
     now: float,
     lease_s: float,
@@ -116,9 +118,8 @@ def claim_slot(
     a suggestion counts as the default, and one that this annotator clicked out of a grid is left for the single queue.
     The queue is walked from where the annotator stands; at its end those come again that were skipped or given back.
     """
-    lane = mode if of_class is None else f"grid:{of_class[0]}"
     values: dict[str, object] = {
-        "task": task_id, "me": annotator_id, "token": token, "mode": mode, "client": client,
+        "task": task_id, "me": annotator_id, "token": token, "mode": mode, "lane": lane, "client": client,
         "now": now, "until": now + lease_s,
     }  # fmt: skip
     if of_class is not None:
@@ -150,8 +151,8 @@ def _walk(
 ) -> int | None:
     """Claim from where the annotator stands in a lane, then from its start; returns the mask, or None.
 
-    A walk from the start passes all that this annotator has decided. One that was in vain is followed by a rest of
-    twenty times its length, so that people who wait for work do not keep others from theirs.
+    A walk from the start passes all that this annotator has decided. A long one that was in vain is followed by a rest
+    of twenty times its length, so that people who wait for work do not keep others from theirs.
     """
     began = perf_counter()
     key = (values["task"], values["me"], lane)
@@ -162,7 +163,8 @@ def _walk(
     if mask_id is None and (rank, position) != _BEFORE_ALL:
         mask_id = _claim_from(connection, statement, values, _BEFORE_ALL)
     if mask_id is None:
-        _rest(connection, key, until=now + 20 * (perf_counter() - began))
+        took_s = perf_counter() - began
+        _rest(connection, key, until=now + (20 * took_s if took_s > _LONG_WALK_S else 0))
     else:
         _move_cursor(connection, key, mask_id)
     return mask_id
@@ -218,14 +220,15 @@ def grant_lease(
     slot_id: int | None,
     gold_id: int | None,
     mode: ReviewMode,
+    lane: str,
     client: str,
     now: float,
     lease_s: float,
 ) -> None:
     """Lease a named mask: one drawn as gold, or one whose decision was undone."""
     connection.exec_driver_sql(
-        "INSERT OR REPLACE INTO lease (token, task_id, mask_id, annotator_id, slot_id, gold_id, mode, client, "
-        "leased_at, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT OR REPLACE INTO lease (token, task_id, mask_id, annotator_id, slot_id, gold_id, mode, lane, "
+        "client, leased_at, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             token,
             task_id,
@@ -234,6 +237,7 @@ def grant_lease(
             slot_id,
             gold_id,
             mode,
+            lane,
             client,
             now,
             now + lease_s,
@@ -262,15 +266,15 @@ def own_leases(
     task_id: int,
     *,
     annotator_id: int,
-    mode: ReviewMode,
+    lane: str,
     client: str,
     now: float,
 ) -> list[Lease]:
-    """Return the live leases of one browser tab, in the order they were given."""
+    """Return the live leases of one browser tab in a lane, in the order they were given."""
     rows = connection.exec_driver_sql(
-        f"SELECT {_LEASE} FROM lease WHERE annotator_id = ? AND task_id = ? AND mode = ? AND client = ? "
+        f"SELECT {_LEASE} FROM lease WHERE annotator_id = ? AND task_id = ? AND lane = ? AND client = ? "
         "AND expires_at > ? ORDER BY id",
-        (annotator_id, task_id, mode, client, now),
+        (annotator_id, task_id, lane, client, now),
     )
     return [Lease(*row) for row in rows]
 

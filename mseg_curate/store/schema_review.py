@@ -198,6 +198,8 @@ lease = Table(
     Column("slot_id", ForeignKey("task_slot.id"), unique=True),
     ref("gold_id", "gold", nullable=True),
     Column("mode", String(12), nullable=False),
+    # single, adjudication, or the grid of one class.
+    Column("lane", String(32), nullable=False),
     Column("client", String(64), nullable=False),
     Column("leased_at", Float, nullable=False),
     Column("expires_at", Float, nullable=False),

@@ -54,6 +54,7 @@ def find_task_masks(
 class SureMask:
     """A mask of a task on which all votes agree, or that a curator has adjudicated; `answer` is a class or outcome."""
 
+    mask_id: int
     key: MaskKey
     answer: str
     votes: int
@@ -76,7 +77,8 @@ def sure_masks(connection: Connection, task_id: int) -> list[SureMask]:
         "  MIN(CASE WHEN NOT is_final THEN id END) AS first, "
         "  COUNT(DISTINCT CASE WHEN NOT is_final THEN outcome || COALESCE(label_class_id, '') END) AS answers "
         "  FROM standing GROUP BY mask_id) "
-        "SELECT i.split, i.sequence, i.name, m.segment, COALESCE(u.name, d.outcome), c.votes, c.final IS NOT NULL "
+        "SELECT m.id, i.split, i.sequence, i.name, m.segment, COALESCE(u.name, d.outcome), c.votes, "
+        "c.final IS NOT NULL "
         "FROM counted AS c "
         "JOIN decision AS d ON d.id = COALESCE(c.final, CASE WHEN c.votes > 1 AND c.answers = 1 THEN c.first END) "
         "JOIN task_mask AS x ON x.task_id = :task AND x.mask_id = c.mask_id "
@@ -90,6 +92,6 @@ def sure_masks(connection: Connection, task_id: int) -> list[SureMask]:
         {"task": task_id},
     )
     return [
-        SureMask((split, sequence, name, segment), answer, int(votes), bool(final))
-        for split, sequence, name, segment, answer, votes, final in rows
+        SureMask(mask_id, (split, sequence, name, segment), answer, int(votes), bool(final))
+        for mask_id, split, sequence, name, segment, answer, votes, final in rows
     ]

@@ -122,9 +122,10 @@ def load_gold_scores(
 ) -> dict[int, GoldScore]:
     """Return what each annotator (by id) scored on the evaluation gold of a question.
 
-    Standing decisions of the modes single and grid count, right where outcome and class are the gold's. `unsure` is
-    no answer and left out, as it is where votes are weighed. Gold counts as it is now, whatever `as_of` says of the
-    decisions; where two tasks have the same mask as gold, that of the newer task counts.
+    Standing decisions of the modes single and grid count, of those who were shown the mask as gold; right are those
+    with the gold's outcome and class. `unsure` is no answer and left out, as it is where votes are weighed. Gold counts
+    as it is now, whatever `as_of` says of the decisions; where two tasks have the same mask as gold, that of the newer
+    task counts.
     """
     rows = connection.exec_driver_sql(
         "SELECT x.annotator_id, SUM(x.outcome = g.outcome AND x.label_class_id IS g.label_class_id), COUNT(*) "
@@ -134,6 +135,8 @@ def load_gold_scores(
         "(SELECT 1 FROM gold AS n WHERE n.mask_id = g.mask_id AND n.task_id > g.task_id "
         "AND n.kind = 'evaluation' AND n.retired_at IS NULL) "
         "AND x.mode IN ('single', 'grid') AND x.outcome <> 'unsure' "
+        "AND EXISTS (SELECT 1 FROM gold_exposure AS e JOIN gold AS shown ON shown.id = e.gold_id "
+        "WHERE e.annotator_id = x.annotator_id AND shown.mask_id = g.mask_id) "
         "AND i.dataset_id = :dataset_id AND m.source_class = :source_class "
         f"AND {_STANDING} GROUP BY x.annotator_id ORDER BY x.annotator_id",
         {

@@ -14,14 +14,14 @@ __all__ = ["withdraw_decision"]
 def withdraw_decision(connection: Connection, decision_id: int, *, now: str) -> None:
     """Withdraw a decision that stands, on behalf of its annotator; one that does not stand is left as it is."""
     row = connection.exec_driver_sql(
-        "SELECT uuid, mask_id, task_id, mapping_revision_id, shown_class_id, annotator_id, mode FROM decision AS d "
+        "SELECT uuid, mask_id, task_id, mapping_revision_id, annotator_id, mode FROM decision AS d "
         "WHERE id = ? AND outcome <> 'withdrawn' "
         "AND NOT EXISTS (SELECT 1 FROM decision AS later WHERE later.supersedes_id = d.id)",
         (decision_id,),
     ).first()
     if row is None:
         return
-    uuid, mask_id, task_id, revision, shown, annotator_id, mode = row
+    uuid, mask_id, task_id, revision, annotator_id, mode = row
     made = blake2b(b"withdrawn" + uuid, digest_size=16).digest()
     append_decisions(
         connection,
@@ -31,7 +31,7 @@ def withdraw_decision(connection: Connection, decision_id: int, *, now: str) -> 
                 mask_id,
                 task_id,
                 revision,
-                shown,
+                None,
                 "withdrawn",
                 None,
                 annotator_id,

@@ -51,6 +51,17 @@ def test_an_item_does_not_say_that_it_is_gold(make_desk: MakeDesk) -> None:
     assert desk.say("ann", items[7], "cat").feedback is None
 
 
+def test_a_late_answer_to_gold_looks_like_any_other(make_desk: MakeDesk) -> None:
+    """The refusal of an answer that came after its lease says nothing of gold."""
+    desk = make_desk(masks=30, gold_rate=0.5, lease_s=60)
+    desk.add_gold(7, "dog")
+    items = desk.claim("ann", 30)
+    desk.now += 61
+    said = {desk.say("ann", item, "cat").message for item in items}
+    assert 7 in {desk.mask_of(item) for item in items}
+    assert len(said) == 1
+
+
 def test_practice_comes_first_and_teaches(make_desk: MakeDesk) -> None:
     """Training gold is shown before anything else, and its answer comes with the reason; a retry says the same."""
     desk = make_desk(masks=20, gold_rate=0.0)

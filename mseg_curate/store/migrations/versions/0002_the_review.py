@@ -222,6 +222,7 @@ def _make_tables() -> None:
         sa.Column("slot_id", sa.Integer(), nullable=True),
         sa.Column("gold_id", sa.Integer(), nullable=True),
         sa.Column("mode", sa.String(length=12), nullable=False),
+        sa.Column("lane", sa.String(length=32), nullable=False),
         sa.Column("client", sa.String(length=64), nullable=False),
         sa.Column("leased_at", sa.Float(), nullable=False),
         sa.Column("expires_at", sa.Float(), nullable=False),
@@ -332,9 +333,10 @@ def _widen_tables() -> None:
             batch_op.f("ck_task_mask_status"),
             "status IN ('open', 'settled', 'contested', 'adjudicated')",
         )
-        batch_op.create_index("ix_task_mask_status", ["task_id", "status", "position"], unique=False)
+        batch_op.create_index(
+            "ix_task_mask_status", ["task_id", "status", "position"], unique=False
+        )
         batch_op.create_index("ix_task_mask_mask_id", ["mask_id"], unique=False)
-
 
 
 def _fill_queues() -> None:

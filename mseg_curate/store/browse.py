@@ -1,0 +1,214 @@
+"""Images by what is in them and what was decided on them, a page at a time; and the masks of one image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from mseg_curate.core.mask import Box, Mask
+
+__all__ = [
+    "BrowsedMask",
+    "FoundImage",
+    "ImageFilter",
+    "MaskVote",
+    "browsed_masks",
+    "find_images",
+    "has_pixels",
+]
+
+
+@dataclass(frozen=True)
+class ImageFilter:
+    """Which images are looked for; what is '' or False does not matter.
+
+    `text` stands in the image's name or sequence. The rest is of one and the same mask in the image: its source class,
+    its resolution's outcome (resolved, contested or ignored; `undecided` for none) and class, its state in a task
+    (open, settled, contested or adjudicated), and whether it has an open flag.
+    """
+
+    dataset: str = ""
+    split: str = ""
+    text: str = ""
+    source_class: str = ""
+    outcome: str = ""
+    resolved_class: str = ""
+    state: str = ""
+    flagged: bool = False
+
+    @property
+    def asks_of_masks(self) -> bool:
+        """Whether an image needs a mask to be found."""
+        return self != ImageFilter(self.dataset, self.split, self.text)
+
+
+@dataclass(frozen=True)
+class FoundImage:
+    """An image in a list, with how many of its masks are known, resolved and contested, and its open flags."""
+
+    id: int
+    dataset: str
+    split: str
+    sequence: str
+    name: str
+    masks: int
+    resolved: int
+    contested: int
+    flags: int
+
+
+_FOUND = """
+SELECT i.id, d.name, i.split, i.sequence, i.name,
+  (SELECT COUNT(*) FROM mask AS m WHERE m.image_id = i.id AND m.area_px IS NOT NULL),
+  (SELECT COUNT(*) FROM mask AS m JOIN resolution AS r ON r.mask_id = m.id
+   WHERE m.image_id = i.id AND r.outcome = 'resolved'),
+  (SELECT COUNT(*) FROM mask AS m JOIN resolution AS r ON r.mask_id = m.id
+   WHERE m.image_id = i.id AND r.outcome = 'contested'),
+  (SELECT COUNT(*) FROM mask AS m JOIN flag AS f ON f.mask_id = m.id
+   WHERE m.image_id = i.id AND f.closed_at IS NULL)
+FROM image AS i JOIN dataset AS d ON d.id = i.dataset_id
+WHERE i.label_file IS NOT NULL
+"""
+# The order is that of an index; the page begins behind the last image of the one before.
+_ORDER = "ORDER BY i.dataset_id, i.split, i.sequence, i.name LIMIT :limit"
+_AFTER = (
+    "AND (i.dataset_id, i.split, i.sequence, i.name) > "
+    "(SELECT j.dataset_id, j.split, j.sequence, j.name FROM image AS j WHERE j.id = :after)"
+)
+
+
+def find_images(
+    connection: Connection, wanted: ImageFilter, *, after: int | None, limit: int
+) -> list[FoundImage]:
+    """Return up to `limit` images with pixels by dataset, split, sequence and name, those behind image `after`."""
+    values: dict[str, object] = {"limit": limit}
+    conditions = []
+    if wanted.dataset:
+        conditions.append("AND i.dataset_id = (SELECT id FROM dataset WHERE name = :dataset)")
+        values["dataset"] = wanted.dataset
+    if wanted.split:
+        conditions.append("AND i.split = :split")
+        values["split"] = wanted.split
+    if wanted.text:
+        conditions.append("AND instr(lower(i.sequence || '/' || i.name), lower(:text))")
+        values["text"] = wanted.text
+    if wanted.asks_of_masks:
+        conditions.append(_mask_condition(wanted, values))
+    if after is not None:
+        conditions.append(_AFTER)
+        values["after"] = after
+    rows = connection.exec_driver_sql(" ".join((_FOUND, *conditions, _ORDER)), values)
+    return [FoundImage(*row) for row in rows]
+
+
+def has_pixels(connection: Connection, image_id: int) -> bool:
+    """Say whether an image is there, with its files."""
+    row = connection.exec_driver_sql(
+        "SELECT 1 FROM image WHERE id = ? AND label_file IS NOT NULL", (image_id,)
+    ).first()
+    return row is not None
+
+
+def _mask_condition(wanted: ImageFilter, values: dict[str, object]) -> str:
+    joins, conditions = [], []
+    if wanted.source_class:
+        conditions.append("m.source_class = :source_class")
+        values["source_class"] = wanted.source_class
+    if wanted.outcome == "undecided":
+        conditions.append("NOT EXISTS (SELECT 1 FROM resolution AS n WHERE n.mask_id = m.id)")
+    if wanted.outcome not in ("", "undecided") or wanted.resolved_class:
+        joins.append("JOIN resolution AS r ON r.mask_id = m.id")
+    if wanted.outcome not in ("", "undecided"):
+        conditions.append("r.outcome = :outcome")
+        values["outcome"] = wanted.outcome
+    if wanted.resolved_class:
+        conditions.append("r.label_class_id = (SELECT id FROM label_class WHERE name = :resolved)")
+        values["resolved"] = wanted.resolved_class
+    if wanted.state:
+        joins.append("JOIN task_mask AS x ON x.mask_id = m.id")
+        conditions.append("x.status = :state")
+        values["state"] = wanted.state
+    if wanted.flagged:
+        conditions.append("m.id IN (SELECT mask_id FROM flag WHERE closed_at IS NULL)")
+    asked = f"SELECT {{}} FROM mask AS m {' '.join(joins)} WHERE {' AND '.join(conditions)}"
+    if wanted.flagged:
+        # Flags are few: their images are looked up once instead of flags in every image.
+        return f"AND i.id IN ({asked.format('m.image_id')})"
+    return f"AND EXISTS ({asked.format('1')} AND m.image_id = i.id)"
+
+
+@dataclass(frozen=True)
+class MaskVote:
+    """A decision that stands on a mask; `class_name` is '' unless the outcome is class."""
+
+    annotator: str
+    outcome: str
+    class_name: str
+    mode: str
+
+
+@dataclass(frozen=True)
+class BrowsedMask:
+    """A mask with all that is known of it; its state is '' where no task asks about it, the resolution None where none.
+
+    Where several tasks ask about it, the state is that of the newest.
+    """
+
+    id: int
+    source_class: str
+    mask: Mask
+    outcome: str | None
+    resolved_class: str | None
+    agreement: float | None
+    state: str
+    flags: tuple[str, ...]
+    votes: tuple[MaskVote, ...]
+
+    @property
+    def is_contested(self) -> bool:
+        """Whether its votes name no class clearly, at the last `resolve` or now."""
+        return "contested" in (self.outcome, self.state)
+
+
+def browsed_masks(connection: Connection, image_id: int) -> list[BrowsedMask]:
+    """Return the masks of an image whose pixels are known, with their resolutions, votes and open flags."""
+    votes: dict[int, list[MaskVote]] = {}
+    for mask_id, *vote in connection.exec_driver_sql(
+        "SELECT m.id, a.name, x.outcome, COALESCE(u.name, ''), x.mode FROM mask AS m "
+        "JOIN decision AS x ON x.mask_id = m.id JOIN annotator AS a ON a.id = x.annotator_id "
+        "LEFT JOIN label_class AS u ON u.id = x.label_class_id "
+        "WHERE m.image_id = ? AND x.outcome <> 'withdrawn' "
+        "AND NOT EXISTS (SELECT 1 FROM decision AS later WHERE later.supersedes_id = x.id) ORDER BY x.id",
+        (image_id,),
+    ):
+        votes.setdefault(mask_id, []).append(MaskVote(*vote))
+    flags: dict[int, list[str]] = {}
+    for mask_id, comment in connection.exec_driver_sql(
+        "SELECT m.id, a.name || ': ' || f.comment FROM mask AS m JOIN flag AS f ON f.mask_id = m.id "
+        "JOIN annotator AS a ON a.id = f.annotator_id "
+        "WHERE m.image_id = ? AND f.closed_at IS NULL ORDER BY f.id",
+        (image_id,),
+    ):
+        flags.setdefault(mask_id, []).append(comment)
+    rows = connection.exec_driver_sql(
+        "SELECT m.id, m.source_class, m.segment, m.y0, m.x0, m.y1, m.x1, m.area_px, g.runs, r.outcome, u.name, "
+        "r.agreement, COALESCE((SELECT x.status FROM task_mask AS x WHERE x.mask_id = m.id "
+        "ORDER BY x.task_id DESC LIMIT 1), '') FROM mask AS m "
+        "JOIN mask_geometry AS g ON g.mask_id = m.id "
+        "LEFT JOIN resolution AS r ON r.mask_id = m.id "
+        "LEFT JOIN label_class AS u ON u.id = r.label_class_id "
+        "WHERE m.image_id = ? ORDER BY m.source_class, m.segment",
+        (image_id,),
+    )
+    return [
+        BrowsedMask(
+            row[0],
+            row[1],
+            Mask(row[2], Box(*row[3:7]), row[7], row[8]),
+            *row[9:13],
+            tuple(flags.get(row[0], ())),
+            tuple(votes.get(row[0], ())),
+        )
+        for row in rows
+    ]

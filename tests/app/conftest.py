@@ -1,0 +1,72 @@
+"""A real Chromium and a page with a pane on it, for the tests of the panes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, BrowserContext, Page
+
+    from tests.app.fake_review import FakeServer
+
+CHROMIUM = Path("/usr/bin/chromium")
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """A running Chromium; skips where it or playwright is missing."""
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if not CHROMIUM.exists():
+        pytest.skip(f"{CHROMIUM} is missing")
+    with api.sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def profile(chromium: Browser) -> Iterator[BrowserContext]:
+    """A fresh browser profile; a page error fails the test."""
+    context = chromium.new_context(viewport={"width": 1280, "height": 720})
+    context.set_default_timeout(20_000)
+    faults: list[str] = []
+    context.on("weberror", lambda fault: faults.append(str(fault.error)))
+    yield context
+    context.close()
+    assert faults == []
+
+
+@pytest.fixture
+def fake() -> Iterator[FakeServer]:
+    """The fake server with 200 masks on three large photos."""
+    made = pytest.importorskip("tests.app.fake_review", reason="the app's extra is not installed")
+    server: FakeServer = made.FakeServer(made.FakeReview())
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def open_pane(profile: BrowserContext) -> Callable[[str], Page]:
+    """Open a page with a pane and wait until its first mask is painted."""
+
+    def opened(url: str) -> Page:
+        page = profile.new_page()
+        page.goto(url)
+        page.wait_for_function("window.__msegPane?.state === 'ready'")
+        return page
+
+    return opened

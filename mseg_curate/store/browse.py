@@ -72,10 +72,8 @@ WHERE i.label_file IS NOT NULL
 """
 # The order is that of an index; the page begins behind the last image of the one before.
 _ORDER = "ORDER BY i.dataset_id, i.split, i.sequence, i.name LIMIT :limit"
-_AFTER = (
-    "AND (i.dataset_id, i.split, i.sequence, i.name) > "
-    "(SELECT j.dataset_id, j.split, j.sequence, j.name FROM image AS j WHERE j.id = :after)"
-)
+# Few masks are in this state: they are looked up once, by an index, instead of in every image.
+_RARE_STATE = "contested"
 
 
 def find_images(
@@ -96,10 +94,25 @@ def find_images(
     if wanted.asks_of_masks:
         conditions.append(_mask_condition(wanted, values))
     if after is not None:
-        conditions.append(_AFTER)
-        values["after"] = after
+        conditions.append(_after(connection, wanted, after, values))
     rows = connection.exec_driver_sql(" ".join((_FOUND, *conditions, _ORDER)), values)
     return [FoundImage(*row) for row in rows]
+
+
+def _after(
+    connection: Connection, wanted: ImageFilter, image_id: int, values: dict[str, object]
+) -> str:
+    """Return the condition that an image lies behind another; what the filter fixes already is not compared again."""
+    row = connection.exec_driver_sql(
+        "SELECT dataset_id, split, sequence, name FROM image WHERE id = ?", (image_id,)
+    ).first()
+    if row is None:
+        return ""
+    first = (2 if wanted.split else 1) if wanted.dataset else 0
+    columns = ("dataset_id", "split", "sequence", "name")[first:]
+    values |= {f"after_{column}": value for column, value in zip(columns, row[first:], strict=True)}
+    left = ", ".join(f"i.{column}" for column in columns)
+    return f"AND ({left}) > ({', '.join(f':after_{column}' for column in columns)})"
 
 
 def has_pixels(connection: Connection, image_id: int) -> bool:
@@ -126,14 +139,15 @@ def _mask_condition(wanted: ImageFilter, values: dict[str, object]) -> str:
         conditions.append("r.label_class_id = (SELECT id FROM label_class WHERE name = :resolved)")
         values["resolved"] = wanted.resolved_class
     if wanted.state:
-        joins.append("JOIN task_mask AS x ON x.mask_id = m.id")
+        by_state = wanted.state == _RARE_STATE
+        tasks = "x.task_id IN (SELECT id FROM task) AND" if by_state else ""
+        joins.append(f"JOIN task_mask AS x ON {tasks} x.mask_id = m.id")
         conditions.append("x.status = :state")
         values["state"] = wanted.state
     if wanted.flagged:
         conditions.append("m.id IN (SELECT mask_id FROM flag WHERE closed_at IS NULL)")
     asked = f"SELECT {{}} FROM mask AS m {' '.join(joins)} WHERE {' AND '.join(conditions)}"
-    if wanted.flagged:
-        # Flags are few: their images are looked up once instead of flags in every image.
+    if wanted.flagged or wanted.state == _RARE_STATE:
         return f"AND i.id IN ({asked.format('m.image_id')})"
     return f"AND EXISTS ({asked.format('1')} AND m.image_id = i.id)"
 
@@ -203,12 +217,18 @@ def browsed_masks(connection: Connection, image_id: int) -> list[BrowsedMask]:
     )
     return [
         BrowsedMask(
-            row[0],
-            row[1],
-            Mask(row[2], Box(*row[3:7]), row[7], row[8]),
-            *row[9:13],
-            tuple(flags.get(row[0], ())),
-            tuple(votes.get(row[0], ())),
+            mask_id,
+            source_class,
+            Mask(segment, Box(top, left, bottom, right), area_px, runs),
+            outcome,
+            resolved_class,
+            agreement,
+            state,
+            tuple(flags.get(mask_id, ())),
+            tuple(votes.get(mask_id, ())),
         )
-        for row in rows
-    ]
+        for (
+            mask_id, source_class, segment, top, left, bottom, right, area_px, runs, outcome,
+            resolved_class, agreement, state,
+        ) in rows
+    ]  # fmt: skip

@@ -186,7 +186,10 @@ def scores_of_task(connection: Connection, task_id: int) -> list[ScoreRow]:
         "GROUP BY p.id, a.kind, a.mode ORDER BY p.name, a.kind, a.mode",
         (task_id,),
     )
-    return [ScoreRow(*row[:3], GoldScore(int(row[3]), int(row[4]))) for row in rows]
+    return [
+        ScoreRow(name, kind, mode, GoldScore(int(right), int(total)))
+        for name, kind, mode, right, total in rows
+    ]
 
 
 def scores_of_people(connection: Connection) -> dict[int, GoldScore]:

@@ -52,6 +52,8 @@ SELECT :token, s.task_id, s.mask_id, :me, s.id, NULL, :mode, :lane, :client, :no
 FROM task_slot AS s {{joins}}
 WHERE s.task_id = :task AND s.decision_id IS NULL AND (s.rank, s.position) > (:rank, :position)
   {{condition}}
+  AND NOT EXISTS (SELECT 1 FROM task_mask AS m WHERE m.task_id = s.task_id AND m.mask_id = s.mask_id
+                  AND m.status = 'adjudicated')
   AND NOT EXISTS (SELECT 1 FROM lease AS l WHERE l.slot_id = s.id AND l.expires_at > :now)
   AND NOT {HELD_BY.format(mask="s.mask_id")}
   AND NOT {DECIDED_BY.format(mask="s.mask_id")}

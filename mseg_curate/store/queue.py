@@ -116,7 +116,6 @@ def _settle_mask(
 ) -> None:
     votes, is_adjudicated = _standing_votes(connection, mask_id)
     slots = _slots_of(connection, task_id, mask_id, now=now)
-    _fill_slots(connection, slots, votes)
     is_contested = False
     if votes:
         verdict = majority([v for _, v in votes.values()], min_agreement=wanted.min_agreement)
@@ -126,7 +125,9 @@ def _settle_mask(
         needed = 0
     elif is_contested and len(votes) >= wanted.redundancy:
         needed = min(len(votes) + 1, wanted.max_redundancy)
-    _fit_slots(connection, task_id, mask_id, slots=slots, needed=needed)
+    _open_slots(connection, task_id, mask_id, slots=slots, needed=needed)
+    _fill_slots(connection, slots, votes)
+    _close_slots(connection, slots, needed=needed)
     if is_adjudicated:
         status = "adjudicated"
     elif any(slot.decision_id is None for slot in slots):
@@ -201,11 +202,11 @@ def _write_slot(
     slot.annotator_id, slot.decision_id = annotator_id, decision_id
 
 
-def _fit_slots(
+def _open_slots(
     connection: Connection, task_id: int, mask_id: int, *, slots: list[_Slot], needed: int
 ) -> None:
-    """Open the slots that are missing, and close empty ones beyond what is needed that nobody holds."""
-    for number in range(len(slots), needed):
+    first = 1 + max((slot.number for slot in slots), default=-1)
+    for number in range(first, first + needed - len(slots)):
         slot_id = connection.exec_driver_sql(
             "INSERT INTO task_slot (task_id, mask_id, number, rank, position) "
             "SELECT task_id, mask_id, ?, rank, position FROM task_mask WHERE task_id = ? AND mask_id = ? "
@@ -213,11 +214,18 @@ def _fit_slots(
             (number, task_id, mask_id),
         ).scalar_one()
         slots.append(_Slot(slot_id, number, None, None, is_leased=False))
-    while len(slots) > needed and slots[-1].decision_id is None and not slots[-1].is_leased:
-        slot_id = slots.pop().id
+
+
+def _close_slots(connection: Connection, slots: list[_Slot], *, needed: int) -> None:
+    """Close empty slots beyond what is needed that nobody holds, the last first."""
+    empty = [slot for slot in slots if slot.decision_id is None and not slot.is_leased]
+    for slot in reversed(empty):
+        if len(slots) <= needed:
+            return
         # A lease that ran out may still point at it.
-        connection.exec_driver_sql("DELETE FROM lease WHERE slot_id = ?", (slot_id,))
-        connection.exec_driver_sql("DELETE FROM task_slot WHERE id = ?", (slot_id,))
+        connection.exec_driver_sql("DELETE FROM lease WHERE slot_id = ?", (slot.id,))
+        connection.exec_driver_sql("DELETE FROM task_slot WHERE id = ?", (slot.id,))
+        slots.remove(slot)
 
 
 def empty_slot(

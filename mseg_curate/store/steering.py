@@ -33,10 +33,11 @@ def set_definitions(
     connection: Connection, task_id: int, *, by_position: Mapping[int, str]
 ) -> None:
     """Set what candidates of a task are, by their position."""
-    connection.exec_driver_sql(
-        "UPDATE task_candidate SET definition = ? WHERE task_id = ? AND position = ?",
-        [(text, task_id, position) for position, text in by_position.items()],
-    )
+    for position, text in by_position.items():
+        connection.exec_driver_sql(
+            "UPDATE task_candidate SET definition = ? WHERE task_id = ? AND position = ?",
+            (text, task_id, position),
+        )
 
 
 def example_masks(connection: Connection, task_id: int) -> set[int]:

@@ -252,6 +252,19 @@ def test_an_adjudicator_may_be_unsure(make_desk: MakeDesk) -> None:
     assert desk.claim("curator", mode="adjudication") == []
 
 
+def test_an_adjudicated_mask_is_handed_out_no_more(make_desk: MakeDesk) -> None:
+    """Once a curator has decided a mask its empty slots are gone, also one that somebody held and let run out."""
+    desk = make_desk(masks=1, redundancy=3, max_redundancy=3, lease_s=60)
+    uuid = desk.uuid()
+    desk.say("ann", desk.claim("ann")[0], "cat", uuid=uuid)
+    desk.say("bob", desk.claim("bob")[0], "cat")
+    desk.apply("ann", Operation("undo", desk.uuid(), desk.uuid(), of=uuid))
+    desk.add_gold(1, "dog")
+    desk.now += 61
+    assert [desk.claim(name) for name in ("ann", "cid")] == [[], []]
+    assert desk.status(1) == "adjudicated"
+
+
 def test_flags(make_desk: MakeDesk) -> None:
     """A remark is stored once, on the mask it was made on, and does not decide it; an empty one is refused."""
     desk = make_desk()

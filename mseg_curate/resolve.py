@@ -3,50 +3,135 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from mseg_curate.core.consensus import DEFAULT_MIN_AGREEMENT, ResolutionOutcome, majority
-from mseg_curate.errors import StoreError
-from mseg_curate.store import Store
-from mseg_curate.store.decisions import latest_decision, replace_resolutions, votes_by_mask
+from mseg_curate.core.consensus import (
+    Majority,
+    Policy,
+    Resolution,
+    ResolutionOutcome,
+    Weighted,
+    parse_policy,
+    resolve_adjudicated,
+    resolve_question,
+)
+from mseg_curate.errors import InputError, StoreError
+from mseg_curate.store import Connection, Store
+from mseg_curate.store.decisions import latest_decision, replace_resolutions
+from mseg_curate.store.votes import (
+    QuestionVotes,
+    load_answers,
+    load_gold_scores,
+    load_policies,
+    votes_by_question,
+)
 
-__all__ = ["Resolved", "resolve_masks"]
+__all__ = ["ADJUDICATION", "Resolved", "resolve_masks"]
+
+ADJUDICATION = "adjudication"
+"""What stands in the place of a policy at masks that an adjudicator decided."""
+
+_DEFAULT = Majority()
+
+Row = tuple[int, str, Resolution]
 
 
 @dataclass(frozen=True)
 class Resolved:
-    """How many masks came to each outcome, after which decision, and under which policy."""
+    """How many masks came to each outcome, after which decision, and under which policies.
+
+    `policy` names all that were used, joined by '; '. `open` masks have votes, but fewer than the quorum.
+    """
 
     policy: str
     as_of_decision: int
     resolved: int
     contested: int
     ignored: int
+    open: int
 
 
 def resolve_masks(
-    store: Store, *, min_agreement: float = DEFAULT_MIN_AGREEMENT, as_of: int | None = None
+    store: Store,
+    *,
+    policy: Policy | None = None,
+    min_agreement: float | None = None,
+    as_of: int | None = None,
 ) -> Resolved:
-    """Resolve every mask by majority (`core.consensus.majority`) and put the result in the old one's place.
+    """Resolve every mask and put the result in the place of what was there.
 
-    `as_of` looks at the decisions up to that id only. Raises StoreError if there is no such decision.
+    `policy` is used for all masks; None is the policy of the newest task that asks about a mask, and the default
+    majority for masks of no task. `min_agreement` is short for a majority of that. What an adjudicator decided goes
+    before any policy. Votes are weighed, and annotators' confusions learnt, question by question: among the masks
+    of one class of one dataset. `as_of` looks at the decisions up to that id only.
+
+    Raises StoreError if there is no such decision, InputError where policy and min_agreement are both given.
     """
-    policy = f"majority(min_agreement={min_agreement:g})"
+    if min_agreement is not None:
+        if policy is not None:
+            raise InputError("a policy and min_agreement", expected="one of them")
+        policy = Majority(min_agreement=min_agreement)
+    found: list[Row] = []
+    voted = 0
     with store.writing() as connection:
         latest = latest_decision(connection)[0]
         if as_of is not None and not 0 < as_of <= latest:
             raise StoreError(f"no decision {as_of}: expected 1 … {latest}")
         until = latest if as_of is None else as_of
-        found = [
-            (mask_id, majority(votes, min_agreement=min_agreement))
-            for mask_id, votes in votes_by_mask(connection, until)
-        ]
-        replace_resolutions(connection, found, policy=policy, as_of_decision=until)
-    outcomes = Counter(resolution.outcome for _, resolution in found)
+        policies = {} if policy else _policies_of_tasks(connection)
+        for question in votes_by_question(connection, until):
+            found += _resolve(connection, question, policy=policy, policies=policies, as_of=until)
+            voted += len(question.votes.keys() | question.adjudicated.keys())
+        replace_resolutions(connection, found, as_of_decision=until)
+    outcomes = Counter(resolution.outcome for _, _, resolution in found)
+    used = "; ".join(sorted({text for _, text, _ in found}))
     return Resolved(
-        policy,
+        used or (str(policy) if policy else "none"),
         until,
         outcomes[ResolutionOutcome.RESOLVED],
         outcomes[ResolutionOutcome.CONTESTED],
         outcomes[ResolutionOutcome.IGNORED],
+        voted - len(found),
     )
+
+
+def _policies_of_tasks(connection: Connection) -> dict[int, Policy]:
+    texts = load_policies(connection)
+    parsed = {text: parse_policy(text) for text in {*texts.values()}}
+    return {mask_id: parsed[text] for mask_id, text in texts.items()}
+
+
+def _resolve(
+    connection: Connection,
+    question: QuestionVotes,
+    *,
+    policy: Policy | None,
+    policies: Mapping[int, Policy],
+    as_of: int,
+) -> list[Row]:
+    """Resolve one question: the adjudicated masks, and the others policy by policy."""
+    rows: list[Row] = [
+        (
+            mask_id,
+            ADJUDICATION,
+            resolve_adjudicated(decided, votes=[v for _, v in question.votes.get(mask_id, ())]),
+        )
+        for mask_id, decided in question.adjudicated.items()
+    ]
+    under: dict[Policy, list[int]] = {}
+    for mask_id in question.votes:
+        if mask_id not in question.adjudicated:
+            own = policy or policies.get(mask_id, _DEFAULT)
+            under.setdefault(own, []).append(mask_id)
+    for own, mask_ids in under.items():
+        weighs = isinstance(own, Weighted)
+        resolutions = resolve_question(
+            own,
+            question.votes,
+            answers=load_answers(connection, question) if weighs else (),
+            gold=load_gold_scores(connection, question, as_of) if weighs else None,
+        )
+        text = str(own)
+        rows += [(i, text, resolutions[i]) for i in mask_ids if i in resolutions]
+    return rows

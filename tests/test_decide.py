@@ -255,7 +255,7 @@ def test_a_retry_with_the_same_uuid_inserts_once(
     [
         ("fram,train,a,0,animal,dog,x", "line 2: dataset: unknown 'fram', known: farm"),
         (f"{A0},doge,x", "line 2: outcome: expected a universal class or "
-         "['bad_mask', 'none_of_these', 'unsure'], found 'doge'"),
+         "['bad_mask', 'none_of_these', 'unsure', 'withdrawn'], found 'doge'"),
         ("farm,train,a,0,animl,dog,x", "line 2: source_class: dataset farm has no class 'animl'"),
         ("farm,train,a,7,animal,dog,x", "line 2: no mask 7 of class 'animal' in image 'a' of split "
          "'train'; tasks make masks: `mseg-curate task make`"),

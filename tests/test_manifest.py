@@ -95,7 +95,7 @@ def test_decisions_are_named_by_the_arm_that_uses_them(loop: Loop, tmp_path: Pat
         named = arm is Arm.RELABELED
         assert provenance["as_of_decision"] == (1 if named else None)
         assert (provenance["decision_hash"] is not None) == named
-        assert provenance["policy"] == ("majority(min_agreement=0.5)" if named else None)
+        assert provenance["policy"] == ("majority(min_agreement=0.5,quorum=1)" if named else None)
         assert bool(found["sets"]) == (arm is Arm.PARTIAL)
 
 

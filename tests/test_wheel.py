@@ -52,7 +52,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_everything_is_packed(wheel: Path) -> None:
-    """The tables, the migrations, the type markers, the trainer, the app and the licences are in the wheel; tests are not."""
+    """Tables, migrations, type markers, the trainer, the app and the licences are in the wheel; tests are not."""
     names = set(zipfile.ZipFile(wheel).namelist())
     wanted = {
         "mseg_curate/taxonomy.tsv",

@@ -23,6 +23,20 @@ def init(db: Path, taxonomy: Path | None) -> None:
 
 @cli.command()
 @store_option
+@click.option("--copy", type=FILE, help="Where to keep the old store.  [default: <db>.old]")
+def upgrade(db: Path, copy: Path | None) -> None:
+    """Bring a store that an older version made up to date, and keep a copy of it."""
+    from mseg_curate.store import Store
+
+    kept = copy or db.with_name(f"{db.name}.old")
+    if Store.upgrade(db, copy=kept):
+        say(f"{db}: up to date; the store as it was: {kept}")
+    else:
+        say(f"{db}: up to date already")
+
+
+@cli.command()
+@store_option
 @click.argument("taxonomy", type=FILE, required=False)
 def check(db: Path, taxonomy: Path | None) -> None:
     """Prove that every class lands somewhere: in TAXONOMY, or in taxonomy.tsv and the store."""

@@ -16,16 +16,22 @@ from mseg_curate.core.tables import split_rows
 from mseg_curate.errors import DecisionError
 
 __all__ = [
+    "EXPORTED",
     "OUTCOMES",
     "CsvDecision",
     "DecisionMode",
+    "ExportedDecision",
     "read_decisions_csv",
     "write_decisions_csv",
+    "write_exported_csv",
     "write_questions_csv",
 ]
 
-OUTCOMES = ("none_of_these", "unsure", "bad_mask")
-"""The outcomes that are no universal class."""
+OUTCOMES = ("none_of_these", "unsure", "bad_mask", "withdrawn")
+"""The outcomes that are no universal class; `withdrawn` takes an earlier decision back."""
+
+EXPORTED = ("task", "annotator_kind", "supersedes", "superseded", "gold", "gold_answer", "order")
+"""The columns that an export of decisions has beyond those of a file made by hand."""
 
 DecisionMode = Literal["single", "grid", "import", "adjudication"]
 
@@ -35,6 +41,7 @@ _REQUIRED = ("dataset", "split", "image", "segment", "source_class", "outcome", 
 _OPTIONAL = ("sequence", "decided_at", "milliseconds", "uuid", "mode")
 _COLUMNS = ("dataset", "split", "sequence", *_REQUIRED[2:], *_OPTIONAL[1:])
 _MODES: tuple[DecisionMode, ...] = get_args(DecisionMode)
+_KINDS = ("person", "legacy", "simulated")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -43,7 +50,9 @@ class CsvDecision:
     """One decision; `outcome` is a universal class or one of OUTCOMES, `line` where it was read.
 
     `segment` and `milliseconds` are whole numbers from 0, `decided_at` is in UTC, `uuid` in its
-    usual form of 36 characters. `sequence` is '' where a dataset has none.
+    usual form of 36 characters. `sequence` is '' where a dataset has none. Of the columns of an export three are
+    read: the task, the annotator's kind, and the uuid of the decision that this one supersedes ('' where it
+    supersedes none, None where the file does not say).
     """
 
     dataset: str
@@ -58,7 +67,24 @@ class CsvDecision:
     milliseconds: int | None = None
     uuid: str | None = None
     mode: DecisionMode = "import"
+    task: str = ""
+    annotator_kind: str = ""
+    supersedes: str | None = None
     line: int = field(default=0, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ExportedDecision:
+    """A decision with what an export adds: `order` of storing, whether it stands, and what was right where it is gold.
+
+    `gold` is the kind of gold, '' for a decision that is no answer to gold.
+    """
+
+    decision: CsvDecision
+    superseded: bool
+    gold: str
+    gold_answer: str
+    order: int
 
 
 def read_decisions_csv(path: Path) -> list[CsvDecision]:
@@ -120,6 +146,30 @@ def write_decisions_csv(stream: TextIO, rows: Iterable[CsvDecision]) -> None:
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(_COLUMNS)
     writer.writerows(lines)
+
+
+def write_exported_csv(stream: TextIO, rows: Iterable[ExportedDecision]) -> int:
+    """Write decisions with the columns of an export; returns how many. Open files for it with `newline=""`."""
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow((*_COLUMNS, *EXPORTED))
+    count = 0
+    for row in rows:
+        decision = row.decision
+        cells = _format_decision(decision)
+        writer.writerow(
+            (
+                *(cells[column] for column in _COLUMNS),
+                decision.task,
+                decision.annotator_kind,
+                decision.supersedes or "",
+                int(row.superseded),
+                row.gold,
+                row.gold_answer,
+                row.order,
+            )
+        )
+        count += 1
+    return count
 
 
 def write_questions_csv(stream: TextIO, rows: Iterable[CsvDecision]) -> None:
@@ -222,15 +272,32 @@ class _Row:
             )
         return cast(DecisionMode, cell)
 
+    def read_kind(self, column: str) -> str:
+        cell = self.cells[column]
+        if cell not in _KINDS:
+            self.add(
+                "unknown kind",
+                column,
+                expected=", ".join(_KINDS),
+                found=repr(cell),
+                hint="leave it empty for that of the command",
+            )
+        return cell
+
 
 def _read_decision(row: _Row) -> CsvDecision:
-    given = {column for column in _OPTIONAL if row.cells.get(column)}
+    given = {column for column in (*_OPTIONAL, *EXPORTED) if row.cells.get(column)}
+    kind = row.read_kind("annotator_kind") if "annotator_kind" in given else ""
+    supersedes = None
+    if "supersedes" in row.cells:
+        supersedes = row.read_uuid("supersedes") if "supersedes" in given else ""
     return CsvDecision(
         dataset=row.read_text("dataset"),
         split=row.read_text("split"),
         image=row.read_text("image"),
         segment=row.read_whole_number("segment"),
-        source_class=row.read_text("source_class"),
+        # Of some published decisions it is not known.
+        source_class=row.read_text("source_class", empty=kind == "legacy"),
         outcome=row.read_text("outcome"),
         annotator=row.read_text("annotator"),
         sequence=row.read_text("sequence", empty=True),
@@ -238,6 +305,9 @@ def _read_decision(row: _Row) -> CsvDecision:
         milliseconds=row.read_whole_number("milliseconds") if "milliseconds" in given else None,
         uuid=row.read_uuid("uuid") if "uuid" in given else None,
         mode=row.read_mode("mode") if "mode" in given else "import",
+        task=row.cells.get("task", ""),
+        annotator_kind=kind,
+        supersedes=supersedes,
         line=row.line,
     )
 
@@ -310,8 +380,8 @@ def _check_header(header: Sequence[str], path: Path) -> None:
                 found=f"it as column {header.index(name) + 1} and column {index + 1}",
                 hint="take one of them out",
             )
-        elif name not in _COLUMNS:
-            close = difflib.get_close_matches(name, _COLUMNS, n=1)
+        elif name not in (*_COLUMNS, *EXPORTED):
+            close = difflib.get_close_matches(name, (*_COLUMNS, *EXPORTED), n=1)
             row.add(
                 "unknown column",
                 expected=f"some of {', '.join(_COLUMNS)}",

@@ -137,19 +137,21 @@ def note_excepted(connection: Connection, gold_id: int, annotator_id: int) -> No
     )
 
 
-# Answers on active gold that stand. Only who was shown the mask as gold (by this row, or one it took the place of)
-# answered unawares: the votes that made a mask gold say nothing of those who cast them.
+# Answers on active gold that stand. Only who was shown the mask as gold of this kind (by this row, or one it took the
+# place of) answered unawares: votes that made a mask gold say nothing of those who cast them, and who was taught the
+# answer proves nothing by knowing it. `unsure` is no answer.
 ANSWERS = """
 SELECT g.id AS gold_id, g.task_id AS task_id, g.mask_id AS mask_id, g.kind AS kind,
        d.id AS decision_id, d.annotator_id AS annotator_id, d.mode AS mode, d.decided_at AS decided_at,
        (d.outcome = g.outcome AND d.label_class_id IS g.label_class_id) AS is_right
 FROM gold AS g
-JOIN decision AS d ON d.mask_id = g.mask_id AND d.mode IN ('single', 'grid') AND d.outcome <> 'withdrawn'
+JOIN decision AS d ON d.mask_id = g.mask_id AND d.mode IN ('single', 'grid')
+     AND d.outcome NOT IN ('withdrawn', 'unsure')
 WHERE g.retired_at IS NULL
   AND NOT EXISTS (SELECT 1 FROM decision AS later WHERE later.supersedes_id = d.id)
   AND EXISTS (SELECT 1 FROM gold_exposure AS e JOIN gold AS shown ON shown.id = e.gold_id
               WHERE e.annotator_id = d.annotator_id AND shown.task_id = g.task_id
-              AND shown.mask_id = g.mask_id)
+              AND shown.mask_id = g.mask_id AND shown.kind = g.kind)
 """
 
 

@@ -136,7 +136,7 @@ def load_gold_scores(
         "AND n.kind = 'evaluation' AND n.retired_at IS NULL) "
         "AND x.mode IN ('single', 'grid') AND x.outcome <> 'unsure' "
         "AND EXISTS (SELECT 1 FROM gold_exposure AS e JOIN gold AS shown ON shown.id = e.gold_id "
-        "WHERE e.annotator_id = x.annotator_id AND shown.mask_id = g.mask_id) "
+        "WHERE e.annotator_id = x.annotator_id AND shown.mask_id = g.mask_id AND shown.kind = g.kind) "
         "AND i.dataset_id = :dataset_id AND m.source_class = :source_class "
         f"AND {_STANDING} GROUP BY x.annotator_id ORDER BY x.annotator_id",
         {

@@ -21,6 +21,7 @@ import pytest
 from PIL import Image
 
 from mseg_curate.errors import MsegCurateError, TrainingStoppedError
+from mseg_curate.store.schema import SCHEMA_VERSION
 
 CallCli = Callable[..., Any]
 Loop = Any  # the fixture of conftest.py
@@ -391,7 +392,7 @@ def test_query_only_reads(
     assert called.out == ""
     assert (dump(loop.store), sorted(p.name for p in loop.root.iterdir())) == before
     with closing(sqlite3.connect(loop.store)) as connection:
-        assert connection.execute("PRAGMA user_version").fetchone() == (1,)
+        assert connection.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
 
 
 @pytest.mark.parametrize(

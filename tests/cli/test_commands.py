@@ -109,7 +109,8 @@ def test_a_decisions_file(loop: Loop, call_cli: CallCli) -> None:
     )
     called = call_cli("resolve", "--as-of", "1", *db)
     assert called.out == (
-        "as of decision 1: 1 masks resolved, 0 contested, 0 ignored (majority(min_agreement=0.5))\n"
+        "as of decision 1: 1 masks resolved, 0 contested, 0 ignored, 0 open under the quorum "
+        "(majority(min_agreement=0.5,quorum=1))\n"
     )
     called = call_cli("export", "--arm", "relabeled", "--out", loop.root / "out", *db)
     assert "note: 1 decisions are newer; `mseg-curate resolve` takes them in" in called.out

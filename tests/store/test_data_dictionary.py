@@ -5,15 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 
 import pytest
 
+from mseg_curate.annotators import set_role, sign_in_person
+from mseg_curate.clock import epoch_of
 from mseg_curate.core.mapping import Arm
 from mseg_curate.export import write_export
+from mseg_curate.gold import add_gold, retire_gold
 from mseg_curate.ingest import add_dataset
 from mseg_curate.initialise import create_store
 from mseg_curate.map_classes import import_mapping
 from mseg_curate.resolve import resolve_masks
+from mseg_curate.review import Operation, apply_operations, claim_masks
 from mseg_curate.scenes import draw_datasets
 from mseg_curate.simulate import simulate_annotators
 from mseg_curate.store import Store
@@ -24,6 +29,7 @@ from mseg_curate.tasks import make_task
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "data-dictionary.md"
 NOW = "2026-01-02T03:04:05+00:00"
+EPOCH = epoch_of(NOW)
 HEADER = ["column", "type", "unit", "meaning", "NULL"]
 TYPES = {"text": str, "integer": int, "real": float}
 
@@ -79,6 +85,7 @@ def filled_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
             store, "kinds", dataset=drawn.coarse.name, source_class=drawn.split_class, now=NOW
         )
         simulate_annotators(store, "kinds", truth=drawn.truth, accuracy=0.6, now=NOW)
+        review_a_little(store)
         resolve_masks(store, min_agreement=0.7)
         export = write_export(store, out / "export", arm=Arm.RELABELED, now=NOW)
         with store.writing() as connection:
@@ -86,6 +93,50 @@ def filled_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
                 row = make_run(seed, shared_sha256=export.shared_sha256, labels_sha256=labels)
                 save_run(connection, row, now=NOW)
         yield store
+
+
+class Always(Random):
+    """A source of randomness that draws gold wherever there is some."""
+
+    def random(self) -> float:
+        """Return what is below every rate."""
+        return 0.0
+
+
+def review_a_little(store: Store) -> None:
+    """Add gold, retire one mask of it, and let somebody answer the rest, flag a mask and take a decision back."""
+    curator = sign_in_person(store, "curator", now=EPOCH)
+    set_role(store, curator.name, role="curator", by="curator", now=EPOCH)
+    _, found = run_query(store, "SELECT split, sequence, image, segment FROM v_mask LIMIT 3")
+    masks = [(str(a), str(b), str(c), int(str(d))) for a, b, c, d in found]
+    _, names = run_query(store, "SELECT decided_class FROM v_decision WHERE outcome = 'class'")
+    candidate = str(names[0][0])
+    answers = [(*masks[0], candidate), (*masks[1], candidate), (*masks[2], "none_of_these")]
+    add_gold(store, "kinds", answers, kind="evaluation", note="", by="curator", now=EPOCH)
+    retire_gold(
+        store, "kinds", masks[0], note="too easy", by="curator", now=EPOCH, answer_stands=True
+    )
+    person = sign_in_person(store, "anna", now=EPOCH)
+    items = claim_masks(
+        store, person.id, task="kinds", count=3, client="tab", held=[], now=EPOCH, rng=Always(1)
+    )
+    operations = [
+        Operation("flag", "f" * 32, items[0].lease, comment="two of them?"),
+        *(
+            Operation(
+                "decide",
+                f"{n:032x}",
+                item.lease,
+                outcome="class",
+                class_name=candidate,
+                milliseconds=900,
+            )
+            for n, item in enumerate(items)
+        ),
+        Operation("undo", "e" * 32, "d" * 32, of=f"{len(items) - 1:032x}"),
+    ]
+    results = apply_operations(store, person.id, operations, client="tab", now=EPOCH)
+    assert {result.status for result in results} == {"stored"}
 
 
 def make_run(seed: int, *, shared_sha256: str, labels_sha256: str) -> RunRow:

@@ -74,7 +74,10 @@ def test_the_schema_is_the_one_of_the_code(old_store: Path, tmp_path: Path) -> N
     # Alembic writes the constraints of a table that it makes anew in any order.
     with Store.open(old_store) as old, Store.open(tmp_path / "new.db") as new:
         described = [
-            [(kind, name, sorted(str(sql).replace(",", "").splitlines())) for kind, name, sql in rows]
+            [
+                (kind, name, sorted(str(sql).replace(",", "").splitlines()))
+                for kind, name, sql in rows
+            ]
             for rows in (run_query(old, query)[1], run_query(new, query)[1])
         ]
     assert described[0] == described[1]
@@ -139,5 +142,6 @@ def test_upgrade_command(old_store: Path, call_cli: Callable[..., object], tmp_p
     refused = call_cli("task", "list", "--db", old_store)
     assert (refused.code, "mseg-curate upgrade" in refused.message) == (1, True)  # type: ignore[attr-defined]
     done = call_cli("upgrade", "--db", old_store)
-    assert done.code == 0 and f"{old_store}.old" in done.out  # type: ignore[attr-defined]
+    assert done.code == 0  # type: ignore[attr-defined]
+    assert f"{old_store}.old" in done.out  # type: ignore[attr-defined]
     assert "up to date already" in call_cli("upgrade", "--db", old_store).out  # type: ignore[attr-defined]

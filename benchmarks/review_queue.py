@@ -27,8 +27,9 @@ from mseg_curate.core.mask import Box, encode_runs
 from mseg_curate.initialise import create_store
 from mseg_curate.review import Operation, apply_operations, claim_masks
 from mseg_curate.store import Store
+from mseg_curate.store.bulk import bulk_insert
 from mseg_curate.store.decisions import annotator_id, verify_chain
-from mseg_curate.store.engine import bulk_insert, run_query
+from mseg_curate.store.engine import run_query
 from mseg_curate.store.tasks import TaskOptions, create_task
 
 NOW = "2026-01-01T00:00:00+00:00"

@@ -16,7 +16,8 @@ from mseg_curate.store.decisions import (
     mask_ids,
     resolution_state,
 )
-from mseg_curate.store.engine import bulk_insert, run_query
+from mseg_curate.store.bulk import bulk_insert
+from mseg_curate.store.engine import run_query
 
 NOW = "2026-01-02T03:04:05+00:00"
 Rows = list[tuple[object, ...]]

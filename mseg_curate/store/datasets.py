@@ -10,7 +10,7 @@ from pathlib import Path
 from sqlalchemy import Connection, Row, func, insert, select, update
 
 from mseg_curate.errors import StoreError
-from mseg_curate.store.engine import bulk_insert
+from mseg_curate.store.bulk import bulk_insert
 from mseg_curate.store.schema import dataset, dataset_class, image, image_class_pixels
 
 __all__ = [

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, delete, func, insert, select
 
 from mseg_curate.core.consensus import Resolution
 from mseg_curate.errors import StoreError
-from mseg_curate.store.engine import bulk_insert
+from mseg_curate.store.bulk import bulk_insert
 from mseg_curate.store.masks import Numbering
 from mseg_curate.store.schema import annotator, image, mask, resolution
 

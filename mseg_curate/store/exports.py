@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, delete, insert, select
 
-from mseg_curate.store.engine import bulk_insert
+from mseg_curate.store.bulk import bulk_insert
 from mseg_curate.store.schema import confusion, export, metric, run
 
 __all__ = ["RunRow", "save_export", "save_run"]

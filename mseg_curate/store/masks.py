@@ -10,8 +10,8 @@ from sqlalchemy import Connection, select
 
 from mseg_curate.core.mask import Box, Mask
 from mseg_curate.errors import StoreError
+from mseg_curate.store.bulk import bulk_insert
 from mseg_curate.store.datasets import ImageRow, load_image
-from mseg_curate.store.engine import bulk_insert
 from mseg_curate.store.schema import image, mask, mask_geometry, task_mask
 
 __all__ = [

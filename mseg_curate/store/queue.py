@@ -20,7 +20,7 @@ from mseg_curate.core.consensus import (
     majority,
     parse_policy,
 )
-from mseg_curate.store.engine import bulk_insert
+from mseg_curate.store.bulk import bulk_insert
 
 __all__ = [
     "count_open_slots",

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from sqlalchemy import Connection
 
-from mseg_curate.store.engine import bulk_insert
+from mseg_curate.store.bulk import bulk_insert
 from mseg_curate.store.leases import rewind_cursors
 
 __all__ = [

@@ -19,8 +19,9 @@ from mseg_curate.initialise import create_store
 from mseg_curate.review import Item, Operation, Result, apply_operations, claim_masks
 from mseg_curate.store import Store
 from mseg_curate.store.annotators import set_status
+from mseg_curate.store.bulk import bulk_insert
 from mseg_curate.store.decisions import annotator_id, append_decisions
-from mseg_curate.store.engine import bulk_insert, run_query
+from mseg_curate.store.engine import run_query
 from mseg_curate.store.queue import settle_masks
 from mseg_curate.store.tasks import TaskOptions, create_task
 

@@ -1,11 +1,12 @@
-# The two commands of the README. Everything they need is installed into .venv from requirements.lock.
+# The commands of the README, and `make screenshots`, which needs Chromium. Everything they need is installed into .venv
+# from requirements.lock.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO ?= demo
 
-.PHONY: demo test format clean
+.PHONY: demo test format screenshots clean
 
 demo: $(VENV)/.installed
 	$(BIN)/mseg-curate demo --out $(DEMO)
@@ -20,6 +21,9 @@ test: $(VENV)/.installed
 format: $(VENV)/.installed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+screenshots: $(VENV)/.installed
+	$(BIN)/python benchmarks/screenshots.py
 
 $(VENV)/.installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

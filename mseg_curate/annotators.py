@@ -13,8 +13,8 @@ from mseg_curate.store import Connection, Store
 from mseg_curate.store import annotators as rows
 from mseg_curate.store.activity import reopen_votes
 from mseg_curate.store.gold import exposures_of_people, scores_of_people
-from mseg_curate.store.queue import settle_masks
-from mseg_curate.store.tasks import load_task, tasks_of_masks
+from mseg_curate.store.queue import masks_with_stale_slots, settle_in_parts
+from mseg_curate.store.tasks import load_task
 
 __all__ = [
     "ROLES",
@@ -260,7 +260,7 @@ def reopen_decisions(store: Store, name: str, task: str, *, by: str, note: str, 
     """Withdraw all votes of an annotator in a task, so that others decide its masks; returns how many votes.
 
     The votes are superseded, not erased, and the annotator is not given these masks again. Raises StoreError for an
-    unknown name or task, InputError without a reason.
+    unknown name or task, InputError without a reason. Stopped half-way, a second call goes on.
     """
     reason = _require_reason(note)
     with store.writing() as connection:
@@ -269,10 +269,10 @@ def reopen_decisions(store: Store, name: str, task: str, *, by: str, note: str, 
             raise _unknown(connection, name)
         task_row = load_task(connection, task)
         masks = reopen_votes(connection, row.id, task_row.id, now=iso_of(now))
-        for task_id, in_task in tasks_of_masks(connection, masks).items():
-            settle_masks(connection, task_id, mask_ids=in_task, now=now)
         said = f"{len(masks)} decisions of {task}: {reason}"
         _note(connection, row, kind="reopened", by=by, note=said, now=now, task_id=task_row.id)
+        unsettled = masks_with_stale_slots(connection, task_row.id)
+    settle_in_parts(store.writing, list(dict.fromkeys(masks + unsettled)), now=now)
     return len(masks)
 
 

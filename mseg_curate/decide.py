@@ -32,8 +32,9 @@ from mseg_curate.store.decisions import (
     verify_chain,
 )
 from mseg_curate.store.exchange import decisions_by_uuid, superseded_decisions
-from mseg_curate.store.queue import settle_masks
-from mseg_curate.store.tasks import list_tasks, newest_tasks, tasks_of_masks
+from mseg_curate.store.gold import gold_answers
+from mseg_curate.store.queue import settle_in_parts
+from mseg_curate.store.tasks import list_tasks, newest_tasks
 from mseg_curate.store.taxonomies import label_class_ids, load_mapping, load_taxonomy_text
 
 __all__ = [
@@ -76,9 +77,9 @@ def import_published(store: Store, folder: Path, *, now: str) -> ImportedDecisio
                 found=", ".join(sorted(missing)),
             )
         by = annotator_id(connection, PUBLISHED_ANNOTATOR, kind="legacy", now=now)
-        new = append_decisions(
-            connection, _published_rows(connection, published.rows, datasets=datasets, annotator=by)
-        )
+        fresh = list(_published_rows(connection, published.rows, datasets=datasets, annotator=by))
+        new = append_decisions(connection, fresh)
+    settle_in_parts(store.writing, [row[1] for row in fresh], now=epoch_of(now))
     return ImportedDecisions(len(published.rows), new)
 
 
@@ -122,16 +123,18 @@ def import_csv(store: Store, path: Path, *, kind: str = "person", now: str) -> I
     """
     rows = read_decisions_csv(path)
     with store.writing() as connection:
-        new = append_votes(connection, rows, path=path, kind=kind, now=now)
+        new, masks = append_votes(connection, rows, path=path, kind=kind, now=now)
+    settle_in_parts(store.writing, masks, now=epoch_of(now))
     return ImportedDecisions(len(rows), new)
 
 
 def append_votes(
     connection: Connection, rows: Sequence[CsvDecision], *, path: Path | None, kind: str, now: str
-) -> int:
-    """Append decisions of annotators of one kind (person, legacy or simulated); returns how many were new.
+) -> tuple[int, list[int]]:
+    """Append decisions of annotators of one kind (person, legacy or simulated).
 
-    Raises DecisionError as `import_csv` does; `path` is named in it.
+    Returns how many were new, and the masks of all, new or not, that the caller settles. Raises DecisionError as
+    `import_csv` does; `path` is named in it.
     """
     binder = _Binder(connection)
     masks = binder.bind(rows)
@@ -177,10 +180,7 @@ def append_votes(
         raise DecisionError.of(
             chain.problems, several=several, path=path, hint="nothing was stored"
         )
-    added = append_decisions(connection, fresh)
-    for task_id, in_task in tasks_of_masks(connection, list({row[1] for row in fresh})).items():
-        settle_masks(connection, task_id, mask_ids=in_task, now=epoch_of(now))
-    return added
+    return append_decisions(connection, fresh), list(dict.fromkeys(masks))
 
 
 class _Chain:
@@ -199,6 +199,7 @@ class _Chain:
         names_others = any(row.supersedes for row in rows)
         self._known = decisions_by_uuid(connection) if names_others else {}
         self._superseded = superseded_decisions(connection) if names_others else set()
+        self._gold = gold_answers(connection)
         self._of_file: set[tuple[int, int]] = set()
 
     def skip(self, row: CsvDecision, mask_id: int, by: int) -> None:
@@ -218,6 +219,10 @@ class _Chain:
             target = None if row.supersedes == "" and key in self._of_file else last
         if target is not None:
             self._superseded.add(target)
+            if target in self._gold:
+                self.problems.append(
+                    f"line {row.line}: {row.annotator!r} has made this mask gold; retire that first"
+                )
         elif row.outcome == Outcome.WITHDRAWN and not row.supersedes:
             self.problems.append(
                 f"line {row.line}: outcome: {row.annotator!r} has decided nothing on this mask that could be withdrawn"

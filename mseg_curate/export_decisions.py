@@ -39,11 +39,11 @@ def export_decisions(store: Store, path: Path, *, task: str | None = None) -> in
 def write_decisions(store: Store, *, task: str | None = None, out: TextIO) -> int:
     """Write decisions as `export_decisions` does to an open file."""
     with store.reading() as connection:
-        return write_exported_csv(out, _decisions(connection, task))
+        task_id = None if task is None else load_task(connection, task).id
+        return write_exported_csv(out, _decisions(connection, task_id))
 
 
-def _decisions(connection: Connection, task: str | None) -> Iterator[ExportedDecision]:
-    task_id = None if task is None else load_task(connection, task).id
+def _decisions(connection: Connection, task_id: int | None) -> Iterator[ExportedDecision]:
     for row in outgoing_decisions(connection, task_id):
         yield ExportedDecision(
             _csv_row(row), bool(row.superseded), row.gold, row.gold_answer, row.id

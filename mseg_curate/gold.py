@@ -20,10 +20,10 @@ from mseg_curate.store.activity import standing_decision
 from mseg_curate.store.annotators import PersonRow, find_annotator
 from mseg_curate.store.decisions import append_decisions, latest_decision
 from mseg_curate.store.gold import GoldLine
-from mseg_curate.store.queue import settle_masks
+from mseg_curate.store.queue import settle_everywhere
 from mseg_curate.store.steering import example_masks
 from mseg_curate.store.task_masks import SureMask, find_task_masks, sure_masks
-from mseg_curate.store.tasks import TaskRow, default_class, load_task, tasks_of_masks
+from mseg_curate.store.tasks import TaskRow, default_class, load_task
 from mseg_curate.store.withdrawals import withdraw_decision
 
 __all__ = [
@@ -120,7 +120,7 @@ def add_gold(
         placed = find_task_masks(connection, row.id, [answer.key for answer in answers])
         _refuse_bad(connection, row, answers, placed)
         _insert(connection, row, answers, placed, kind=kind, note=note, curator=curator, now=now)
-        _settle(connection, list(placed.values()), now=now)
+        settle_everywhere(connection, [placed[a.key] for a in answers], now=now)
     return len(answers)
 
 
@@ -214,11 +214,6 @@ def _insert(
         )
 
 
-def _settle(connection: Connection, mask_ids: Sequence[int], *, now: float) -> None:
-    for task_id, in_task in tasks_of_masks(connection, mask_ids).items():
-        settle_masks(connection, task_id, mask_ids=in_task, now=now)
-
-
 def retire_gold(
     store: Store,
     task: str,
@@ -250,7 +245,7 @@ def retire_gold(
         )
         if not answer_stands:
             withdraw_decision(connection, decision_id, now=at)
-        _settle(connection, [mask_id], now=now)
+        settle_everywhere(connection, [mask_id], now=now)
 
 
 def propose_gold(store: Store, task: str, n: int) -> list[SureMask]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mseg_curate.clock import epoch_of
 from mseg_curate.core.consensus import Outcome
 from mseg_curate.core.label_map import ColourTable, LabelMap
 from mseg_curate.core.mapping import Relation
@@ -25,6 +26,7 @@ from mseg_curate.readers.folder import load_label_map
 from mseg_curate.store import Store
 from mseg_curate.store.datasets import ImageRow, list_images, load_dataset
 from mseg_curate.store.masks import StoredMask, masks_of_task
+from mseg_curate.store.queue import settle_in_parts
 from mseg_curate.store.tasks import TaskRow, load_task
 from mseg_curate.store.taxonomies import load_mapping
 
@@ -84,7 +86,8 @@ def simulate_annotators(
         rng=rng,
     )
     with store.writing() as connection:
-        new = append_votes(connection, rows, path=None, kind="simulated", now=now)
+        new, decided = append_votes(connection, rows, path=None, kind="simulated", now=now)
+    settle_in_parts(store.writing, decided, now=epoch_of(now))
     return Simulated(len(masks), len(rows), right, new)
 
 

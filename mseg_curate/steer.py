@@ -197,6 +197,8 @@ def add_examples(store: Store, task: str, path: Path) -> int:
         shown = rows.example_masks(connection, row.id)
         gold = active_gold(connection, row.id)
         for line, mask_id in zip(lines, masks, strict=True):
+            if not mask_id:
+                continue
             if mask_id in shown:
                 problems.append(f"line {line.line}: this mask is an example already")
             elif mask_id in gold and gold[mask_id].kind == "evaluation":
@@ -291,7 +293,7 @@ def prioritise_masks(store: Store, task: str, path: Path) -> int:
 
 def _whole(text: str) -> int | None:
     digits = text.removeprefix("-")
-    if digits.isascii() and digits.isdecimal() and int(digits) < _RANKS:
+    if digits.isascii() and digits.isdecimal() and len(digits) < 11 and int(digits) < _RANKS:
         return int(text)
     return None
 

@@ -36,7 +36,11 @@ __all__ = [
 ]
 
 
+LONGEST_NAME = 100
 MIN_LEASE_S = 5
+MAX_LEASE_S = 86_400
+MAX_REDUNDANCY = 100
+_LARGEST = 10**9
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,7 @@ def make_task(
     split, InputError for options out of range or a definition of no candidate.
     """
     options = check_options(options or TaskOptions())
+    _check_name(name)
     with store.reading() as connection:
         if any(task.name == name for task in list_tasks(connection)):
             raise StoreError(f"task {name!r} exists already; choose another name")
@@ -109,6 +114,15 @@ def make_task(
     return MadeTask(task, len(images), sum(mask.area_px for _, mask in found))
 
 
+def _check_name(name: str) -> None:
+    if not 1 <= len(name) <= LONGEST_NAME or not name.isprintable() or name != name.strip():
+        raise InputError(
+            "name of a task",
+            expected=f"1 to {LONGEST_NAME} printable characters, no blanks at the ends",
+            found=repr(name if len(name) <= LONGEST_NAME else name[:LONGEST_NAME] + "…"),
+        )
+
+
 def default_max_redundancy(redundancy: int) -> int:
     """Return how many decisions a mask may get where they disagree: two more, where there is more than one.
 
@@ -120,24 +134,37 @@ def default_max_redundancy(redundancy: int) -> int:
 def check_options(options: TaskOptions) -> TaskOptions:
     """Return the options of a task if they are possible; raises InputError that names the first that is not."""
     limits: list[tuple[str, bool, str]] = [
-        ("redundancy", options.redundancy >= 1, "1 or more"),
+        ("redundancy", 1 <= options.redundancy <= MAX_REDUNDANCY, f"1 … {MAX_REDUNDANCY}"),
         (
             "max_redundancy",
-            options.max_redundancy >= options.redundancy,
-            f"the redundancy ({options.redundancy}) or more",
+            options.redundancy <= options.max_redundancy <= MAX_REDUNDANCY,
+            f"the redundancy ({options.redundancy}) … {MAX_REDUNDANCY}",
         ),
-        ("lease_s", options.lease_s >= MIN_LEASE_S, f"{MIN_LEASE_S} seconds or more"),
+        ("priority", abs(options.priority) <= _LARGEST, f"{-_LARGEST} … {_LARGEST}"),
+        (
+            "lease_s",
+            MIN_LEASE_S <= options.lease_s <= MAX_LEASE_S,
+            f"{MIN_LEASE_S} … {MAX_LEASE_S} seconds",
+        ),
         ("gold_rate", 0 <= options.gold_rate <= 0.5, "0 … 0.5"),
         ("gold_bar", options.gold_bar is None or 0 <= options.gold_bar <= 1, "0 … 1"),
-        ("gold_min", options.gold_min >= 1, "1 or more"),
-        ("gold_cap", options.gold_cap >= 1, "1 or more"),
+        ("gold_min", 1 <= options.gold_min <= _LARGEST, f"1 … {_LARGEST}"),
+        ("gold_cap", 1 <= options.gold_cap <= _LARGEST, f"1 … {_LARGEST}"),
         ("under_bar", options.under_bar in ("warn", "pause", "reopen"), "warn, pause or reopen"),
     ]
     for option, is_possible, expected in limits:
         if not is_possible:
             found = str(getattr(options, option))
             raise InputError(f"{option} of a task", expected=expected, found=found)
-    return replace(options, policy=str(parse_policy(options.policy)))
+    policy = parse_policy(options.policy)
+    if policy.quorum > options.max_redundancy:
+        raise InputError(
+            "quorum of a task's policy",
+            expected=f"at most its max_redundancy ({options.max_redundancy})",
+            found=str(policy.quorum),
+            hint="no mask would ever have votes enough",
+        )
+    return replace(options, policy=str(policy))
 
 
 def _split_entry(

@@ -59,7 +59,7 @@ def test_published_decisions_are_imported_once(mseg_store: Store, published: Pat
     images = count(mseg_store, "image")
     done = import_published(mseg_store, published, now=NOW)
     assert (done.read, done.new) == (4, 4)
-    again = import_published(mseg_store, published, now="later")
+    again = import_published(mseg_store, published, now="2030-01-01T00:00:00+00:00")
     assert (again.read, again.new) == (4, 0)
     assert [count(mseg_store, t) for t in ("decision", "mask", "annotator")] == [4, 4, 1]
     assert (images, count(mseg_store, "image")) == (0, 4)

@@ -85,7 +85,7 @@ def test_a_second_task_asks_about_the_same_masks(farm_store: Store) -> None:
         (("new", "sky", 1), MappingError, r"needs no task: expected a class that the mapping splits "
          r"\('animal'\), found keep"),
         (("new", "anmal", 1), MappingError, "dataset farm has no class 'anmal'; did you mean 'animal'"),
-        (("new", "animal", 0), InputError, "redundancy of a task: expected 1 or more, found 0"),
+        (("new", "animal", 0), InputError, "redundancy of a task: expected 1 … 100, found 0"),
     ],
 )  # fmt: skip
 def test_what_is_no_task_is_refused(

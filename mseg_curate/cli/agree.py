@@ -24,7 +24,7 @@ _SHOWN_CONFUSIONS = 10
 @store_option
 @click.argument("task_name", metavar="TASK")
 @click.option("--resamples", type=click.IntRange(0), default=1000, show_default=True)
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 def task_agreement(db: Path, task_name: str, resamples: int, seed: int, as_json: bool) -> None:
     """Show how far the annotators of TASK agree beyond chance, and which answers they confuse."""

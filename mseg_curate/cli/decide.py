@@ -154,7 +154,7 @@ def decisions_export(db: Path, task_name: str | None, out: Path) -> None:
 @click.option("--truth", type=FOLDER, required=True, help="Label maps with the true classes.")
 @click.option("--accuracy", type=float, required=True, help="Share of right decisions, 0 … 1.")
 @click.option("--annotators", type=click.IntRange(1), default=3, show_default=True)
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 def decisions_simulate(
     db: Path, task_name: str, truth: Path, accuracy: float, annotators: int, seed: int
 ) -> None:

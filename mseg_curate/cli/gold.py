@@ -63,7 +63,9 @@ def gold_propose(db: Path, task_name: str, count: int) -> None:
 @click.option("--split", required=True, help="The split of the image.")
 @_SEQUENCE
 @click.option("--image", required=True, help="The name of the image.")
-@click.option("--segment", type=click.IntRange(0), required=True, help="The number of the mask.")
+@click.option(
+    "--segment", type=click.IntRange(0, 2**63 - 1), required=True, help="The number of the mask."
+)
 @click.option("--note", required=True, help="The reason; others will read it.")
 @click.option(
     "--wrong",
@@ -113,14 +115,16 @@ def gold_list(db: Path, task_name: str, show_all: bool, scores: bool) -> None:
 
     with Store.open(db) as store:
         if scores:
+            found = gold_scores(store, task_name)
             say("annotator\tsingle\tgrid\ttraining\taccuracy (95 %)")
-            for score in gold_scores(store, task_name):
+            for score in found:
                 parts = (score.single, score.grid, score.training)
                 counts = "\t".join(f"{part.right}/{part.total}" for part in parts)
                 say(f"{score.annotator}\t{counts}\t{share_in_words(score.accuracy)}")
             return
+        lines = list_gold(store, task_name)
         say("split\tsequence\timage\tsegment\toutcome\tkind\tshown\tright\tadded by\tretired")
-        for line in list_gold(store, task_name):
+        for line in lines:
             if line.retired_at is None or show_all:
                 retired = (
                     in_one_line(f"{line.retired_by}: {line.retired_note}")

@@ -72,6 +72,7 @@ def task_set(db: Path, task_name: str, **options: object) -> None:
     """Change options of TASK; without any, print them."""
     from dataclasses import asdict
 
+    from mseg_curate.cli.words import in_one_line
     from mseg_curate.steer import set_options
     from mseg_curate.store import Store
 
@@ -82,7 +83,7 @@ def task_set(db: Path, task_name: str, **options: object) -> None:
     with Store.open(db) as store:
         found = set_options(store, task_name, changes=changes, now=time.time())
     for name, value in asdict(found).items():
-        say(f"{name}\t{'' if value is None else value}")
+        say(f"{name}\t{'' if value is None else in_one_line(str(value))}")
 
 
 @task.command("describe")
@@ -234,7 +235,7 @@ def flag_list(db: Path, task_name: str | None, show_all: bool) -> None:
 
 @flag.command("close")
 @store_option
-@click.argument("number", type=click.IntRange(1))
+@click.argument("number", type=click.IntRange(1, 2**63 - 1))
 @author_option
 def flag_close(db: Path, number: int, author: str) -> None:
     """Close the flag NUMBER: it was seen to."""

@@ -1,4 +1,4 @@
-"""Operations of an annotator's page: decide, undo, skip, except, flag; each in a transaction of its own."""
+"""Operations of an annotator's page: decide, undo, skip, except, flag."""
 
 from __future__ import annotations
 
@@ -27,7 +27,13 @@ from mseg_curate.store.activity import (
 )
 from mseg_curate.store.decisions import append_decisions
 from mseg_curate.store.flags import add_flag
-from mseg_curate.store.gold import exposure_of, load_gold, note_answer, note_excepted
+from mseg_curate.store.gold import (
+    exposure_of,
+    gold_answers,
+    load_gold,
+    note_answer,
+    note_excepted,
+)
 from mseg_curate.store.tasks import TaskRow, default_class
 
 __all__ = ["apply_operations"]
@@ -49,16 +55,21 @@ def apply_operations(
 ) -> list[Result]:
     """Apply what a page asks for, in order; an operation is done whole, refused, or known from an earlier try.
 
-    A result is returned after its commit. A refused operation changes nothing and does not stop those after it.
+    All are one transaction, and results are returned after its commit. A refused operation changes nothing and does not
+    stop those after it.
     """
-    return [_apply(store, person_id, operation, client=client, now=now) for operation in operations]
+    with store.writing() as connection:
+        return [
+            _apply(connection, person_id, operation, client=client, now=now)
+            for operation in operations
+        ]
 
 
 def _apply(
-    store: Store, person_id: int, operation: Operation, *, client: str, now: float
+    connection: Connection, person_id: int, operation: Operation, *, client: str, now: float
 ) -> Result:
     try:
-        with store.writing() as connection:
+        with connection.begin_nested():
             return _DOERS[operation.op](connection, person_id, operation, client, now)
     except _RefusedError as refusal:
         return Result(operation.uuid, "refused", refusal.reason, str(refusal))
@@ -86,7 +97,7 @@ def _decide(
     leases.delete_lease(connection, lease.id)
     if lease.gold_id is not None:
         note_answer(connection, lease.gold_id, person.id, decision_id=decision_id)
-    queue.settle_masks(connection, task.id, mask_ids=[lease.mask_id], now=now)
+    queue.settle_everywhere(connection, [lease.mask_id], now=now)
     if lease.gold_id is not None:
         hold_to_bar(connection, person, task, now=now)
     return _stored(
@@ -255,7 +266,7 @@ def _undo(
         )  # fmt: skip
         until = now + task.options.lease_s
         item = item_of(connection, target.mask_id, token=token, expires_at=until, now=now)
-    queue.settle_masks(connection, task.id, mask_ids=[target.mask_id], now=now)
+    queue.settle_everywhere(connection, [target.mask_id], now=now)
     message = "" if item else "Withdrawn; the mask has the decisions it needs without yours"
     return Result(operation.uuid, "stored", message=message, item=item)
 
@@ -268,6 +279,8 @@ def _own_decision(connection: Connection, person_id: int, operation: Operation) 
         raise _RefusedError("decided", "This decision was taken back or replaced already")
     if target.mode == "import":
         raise _RefusedError("invalid", "This decision was imported; import another instead")
+    if target.id in gold_answers(connection):
+        raise _RefusedError("invalid", "This is the answer of a gold mask; retire that instead")
     return target
 
 
@@ -305,7 +318,7 @@ def _mode(mode: str) -> leases.ReviewMode:
 
 
 def _skip(
-    connection: Connection, person_id: int, operation: Operation, _client: str, _now: float
+    connection: Connection, person_id: int, operation: Operation, _client: str, now: float
 ) -> Result:
     """Give a mask back; it comes again when the queue has been walked to its end."""
     lease = leases.find_lease(connection, bytes.fromhex(operation.lease))
@@ -316,6 +329,7 @@ def _skip(
         if lease.gold_id is not None:
             note_excepted(connection, lease.gold_id, person_id)
     leases.delete_lease(connection, lease.id)
+    queue.settle_everywhere(connection, [lease.mask_id], now=now)
     return Result(operation.uuid, "stored")
 
 

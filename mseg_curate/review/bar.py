@@ -8,7 +8,7 @@ from mseg_curate.store import Connection
 from mseg_curate.store.activity import last_event, reopen_votes
 from mseg_curate.store.annotators import note_event, set_status
 from mseg_curate.store.gold import gold_score
-from mseg_curate.store.queue import settle_masks
+from mseg_curate.store.queue import settle_everywhere
 from mseg_curate.store.tasks import TaskRow
 
 __all__ = ["hold_to_bar"]
@@ -40,7 +40,7 @@ def hold_to_bar(connection: Connection, person: Person, task: TaskRow, *, now: f
     note_event(connection, person.id, kind="paused", by=by, note=note, now=at, task_id=task.id)
     if options.under_bar == "reopen":
         masks = reopen_votes(connection, person.id, task.id, now=at)
-        settle_masks(connection, task.id, mask_ids=masks, now=now)
+        settle_everywhere(connection, masks, now=now)
         note_event(
             connection,
             person.id,

@@ -10,6 +10,7 @@ from mseg_curate.errors import ReviewError
 from mseg_curate.review.items import Item, Person, item_of, require_person, require_task
 from mseg_curate.store import Connection, Store, leases
 from mseg_curate.store.gold import GoldRow, drawable_gold, note_exposure
+from mseg_curate.store.queue import settle_everywhere
 from mseg_curate.store.tasks import TaskRow, default_class
 
 __all__ = ["MOST_AT_ONCE", "claim_masks", "release_leases", "renew_leases"]
@@ -55,7 +56,7 @@ def claim_masks(
             for lease in own
             if lease.token not in known
         ][: max(0, room)]
-        leases.forget_expired(connection, now=now)
+        settle_everywhere(connection, leases.forget_expired(connection, now=now), now=now)
         while len(items) < room:
             item = desk.next_item(of_class)
             if item is None:
@@ -97,6 +98,7 @@ class _Desk:
         self.client = client
         self.now = now
         self.rng = rng
+        self.gold: list[GoldRow] | None = None
 
     def next_item(self, of_class: tuple[int, int] | None) -> Item | None:
         """Lease the next mask, gold or not; None where there is none."""
@@ -139,21 +141,24 @@ class _Desk:
     def _draw_gold(self, token: bytes, of_class: tuple[int, int] | None) -> int | None:
         """Lease a gold mask at the rate of the task; practice comes before everything else."""
         options = self.task.options
-        found = drawable_gold(
-            self.connection,
-            self.task.id,
-            annotator_id=self.person.id,
-            cap=options.gold_cap,
-            now=self.now,
-            of_class=of_class,
-        )
-        training = [row for row in found if row.kind == "training"]
+        if self.gold is None:
+            # Within one transaction only this desk draws.
+            self.gold = drawable_gold(
+                self.connection,
+                self.task.id,
+                annotator_id=self.person.id,
+                cap=options.gold_cap,
+                now=self.now,
+                of_class=of_class,
+            )
+        training = [row for row in self.gold if row.kind == "training"]
         if training:
             drawn = self.rng.choice(training)
-        elif found and self.rng.random() < options.gold_rate:
-            drawn = self.rng.choice(found)
+        elif self.gold and self.rng.random() < options.gold_rate:
+            drawn = self.rng.choice(self.gold)
         else:
             return None
+        self.gold.remove(drawn)
         self._lease_gold(drawn, token)
         return drawn.mask_id
 
@@ -191,4 +196,6 @@ def release_leases(store: Store, person_id: int, *, client: str, held: Sequence[
     """Give leases of a browser tab back to the queue, so that others need not wait for them to expire."""
     with store.writing() as connection:
         tokens = [bytes.fromhex(token) for token in held]
-        leases.release_leases(connection, person_id, client=client, tokens=tokens)
+        masks = leases.release_leases(connection, person_id, client=client, tokens=tokens)
+        # At the beginning of time every other lease lives: those that ran out are the next claim's to see to.
+        settle_everywhere(connection, masks, now=0.0)

@@ -74,10 +74,10 @@ def standing_decision(
 def recent_of(
     connection: Connection, annotator_id: int, task_id: int, *, limit: int
 ) -> list[DecisionRow]:
-    """Return the newest standing decisions of an annotator in a task, the newest first."""
+    """Return the newest standing decisions of an annotator in a task, the newest first; no answers of gold."""
     rows = connection.exec_driver_sql(
         f"{_DECISION} WHERE d.annotator_id = ? AND d.task_id = ? AND d.outcome <> 'withdrawn' AND {_STANDS} "
-        "ORDER BY d.id DESC LIMIT ?",
+        "AND d.id NOT IN (SELECT decision_id FROM gold) ORDER BY d.id DESC LIMIT ?",
         (annotator_id, task_id, limit),
     )
     return [_row(row) for row in rows]

@@ -8,6 +8,8 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from random import uniform
+from time import monotonic, sleep
 from typing import Self
 
 from sqlalchemy import Connection, Engine, create_engine, event
@@ -22,6 +24,7 @@ __all__ = ["Store", "run_query"]
 _BUSY_TIMEOUT_MS = 30_000
 _NETWORK_FILE_SYSTEMS = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "fuse.sshfs"}
 _INIT_HINT = "make one with `mseg-curate init`"
+_DISK_FAILS = ("SQLITE_FULL", "SQLITE_IOERR")
 
 
 class Store:
@@ -112,15 +115,20 @@ class Store:
         from mseg_curate.store.migrate import upgrade  # noqa: PLC0415
 
         store = cls(path)
+        is_done = False
         try:
             with closing(sqlite3.connect(path)) as connection:
                 connection.execute("VACUUM INTO ?", (str(copy),))
             with store._errors():
                 upgrade(store._writer)
+            is_done = True
         except sqlite3.Error as error:
             raise _store_error(path, error) from error
         finally:
             store.close()
+            if not is_done:
+                # The store is what it was; a copy, perhaps half of one, would only be in the way of another try.
+                copy.unlink(missing_ok=True)
         return True
 
     def close(self) -> None:
@@ -153,6 +161,9 @@ class Store:
             yield
         except DBAPIError as error:
             raise _store_error(self.path, error.orig or error) from error
+        except sqlite3.OperationalError as error:
+            # From taking the write lock, which goes past SQLAlchemy.
+            raise _store_error(self.path, error) from error
         except sqlite3.Warning as error:
             # Python 3.11 raises it, past SQLAlchemy, where one statement is expected and several come.
             raise StoreError(f"{self.path}: {error}") from error
@@ -171,7 +182,8 @@ def _sqlite_engine(path: Path, *, read_only: bool) -> Engine:
         for pragma in (
             "foreign_keys = ON",
             f"busy_timeout = {_BUSY_TIMEOUT_MS}",
-            "cache_size = -65536",
+            # A server holds many readers, each with a cache of its own.
+            f"cache_size = {-16_384 if read_only else -65_536}",
         ):
             connection.execute(f"PRAGMA {pragma}")
         if read_only:
@@ -182,13 +194,43 @@ def _sqlite_engine(path: Path, *, read_only: bool) -> Engine:
             connection.execute("PRAGMA synchronous = FULL")
         return connection
 
-    engine = create_engine("sqlite://", creator=connect, poolclass=QueuePool)
+    # As many as a server has threads: one that waits for a connection would be an annotator who waits.
+    engine = create_engine(
+        "sqlite://", creator=connect, poolclass=QueuePool, pool_size=8, max_overflow=40
+    )
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+        if read_only:
+            connection.exec_driver_sql("BEGIN")
+        else:
+            _begin_writing(connection)
 
     return engine
+
+
+def _begin_writing(connection: Connection) -> None:
+    """Take the write lock, asking anew every few milliseconds.
+
+    SQLite itself asks at growing distances, up to a tenth of a second: who waits longest asks least often. With sixteen
+    writers one of them waited for more than thirty seconds.
+    """
+    until = monotonic() + _BUSY_TIMEOUT_MS / 1000
+    cursor = connection.connection.cursor()
+    cursor.execute("PRAGMA busy_timeout = 0")
+    try:
+        while True:
+            try:
+                cursor.execute("BEGIN IMMEDIATE")
+                return
+            except sqlite3.OperationalError as error:
+                is_busy = getattr(error, "sqlite_errorname", "").startswith("SQLITE_BUSY")
+                if not is_busy or monotonic() > until:
+                    raise
+            sleep(uniform(0.001, 0.005))
+    finally:
+        cursor.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
+        cursor.close()
 
 
 def _check_version(path: Path) -> None:
@@ -218,6 +260,8 @@ def _read_version(path: Path) -> int:
                 f"{path}: cannot be opened ({error}); SQLite needs to write into the folder of a store, "
                 "even to read it"
             ) from error
+        if getattr(error, "sqlite_errorname", "").startswith(_DISK_FAILS):
+            raise _store_error(path, error) from error
         raise StoreVersionError(f"{path}: not a store ({error}); {_INIT_HINT}") from error
     if application != APPLICATION_ID:
         raise StoreVersionError(
@@ -234,7 +278,7 @@ def _read_version(path: Path) -> int:
 
 def _store_error(path: Path, error: BaseException) -> StoreError | OutputError:
     name = getattr(error, "sqlite_errorname", "")
-    if name == "SQLITE_FULL" or name.startswith("SQLITE_IOERR"):
+    if name.startswith(_DISK_FAILS):
         return OutputError(
             f"{path}: no space left on the disk, or the disk fails ({name}); nothing of this command was "
             "stored; free some space, then run it again"

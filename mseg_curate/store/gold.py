@@ -18,6 +18,7 @@ __all__ = [
     "drawable_gold",
     "exposure_of",
     "exposures_of_people",
+    "gold_answers",
     "gold_lines",
     "gold_score",
     "insert_gold",
@@ -55,7 +56,8 @@ _GOLD = (
 _DRAWABLE = f"""
 SELECT {_GOLD} FROM gold AS g {{joins}}
 WHERE g.task_id = :task AND g.retired_at IS NULL {{condition}}
-  AND NOT EXISTS (SELECT 1 FROM gold_exposure AS e WHERE e.gold_id = g.id AND e.annotator_id = :me)
+  AND g.mask_id NOT IN (SELECT shown.mask_id FROM gold AS shown CROSS JOIN gold_exposure AS e
+                        WHERE shown.task_id = :task AND e.gold_id = shown.id AND e.annotator_id = :me)
   AND (SELECT COUNT(*) FROM gold_exposure AS e WHERE e.gold_id = g.id) < :cap
   AND NOT {HELD_BY.format(mask="g.mask_id")}
   AND NOT {DECIDED_BY.format(mask="g.mask_id")}
@@ -88,6 +90,8 @@ def drawable_gold(
 ) -> list[GoldRow]:
     """Return the active gold of a task that this annotator has never seen and that was shown less than `cap` times.
 
+    A mask seen as gold that was retired since counts as seen.
+
     With `of_class`, (class, default) as in `leases.claim_slot`, only evaluation gold that its grid would show.
     """
     values: dict[str, object] = {"task": task_id, "me": annotator_id, "cap": cap, "now": now}
@@ -107,6 +111,12 @@ def exposure_of(connection: Connection, mask_id: int, annotator_id: int) -> int 
         (mask_id, annotator_id),
     ).first()
     return None if row is None else int(row[0])
+
+
+def gold_answers(connection: Connection) -> set[int]:
+    """Return the decisions that active gold rests on."""
+    rows = connection.exec_driver_sql("SELECT decision_id FROM gold WHERE retired_at IS NULL")
+    return {int(row[0]) for row in rows}
 
 
 def note_exposure(
@@ -137,17 +147,17 @@ def note_excepted(connection: Connection, gold_id: int, annotator_id: int) -> No
     )
 
 
-# Answers on active gold that stand. Only who was shown the mask as gold of this kind (by this row, or one it took the
+# Answers on active gold that stand; CROSS JOIN and the plus have SQLite begin with the gold, not with all decisions of
+# an annotator. Only who was shown the mask as gold of this kind (by this row, or one it took the
 # place of) answered unawares: votes that made a mask gold say nothing of those who cast them, and who was taught the
 # answer proves nothing by knowing it. `unsure` is no answer.
 ANSWERS = """
 SELECT g.id AS gold_id, g.task_id AS task_id, g.mask_id AS mask_id, g.kind AS kind,
-       d.id AS decision_id, d.annotator_id AS annotator_id, d.mode AS mode, d.decided_at AS decided_at,
+       d.id AS decision_id, +d.annotator_id AS annotator_id, d.mode AS mode, d.decided_at AS decided_at,
        (d.outcome = g.outcome AND d.label_class_id IS g.label_class_id) AS is_right
-FROM gold AS g
-JOIN decision AS d ON d.mask_id = g.mask_id AND d.mode IN ('single', 'grid')
-     AND d.outcome NOT IN ('withdrawn', 'unsure')
+FROM gold AS g CROSS JOIN decision AS d
 WHERE g.retired_at IS NULL
+  AND d.mask_id = g.mask_id AND d.mode IN ('single', 'grid') AND d.outcome NOT IN ('withdrawn', 'unsure')
   AND NOT EXISTS (SELECT 1 FROM decision AS later WHERE later.supersedes_id = d.id)
   AND EXISTS (SELECT 1 FROM gold_exposure AS e JOIN gold AS shown ON shown.id = e.gold_id
               WHERE e.annotator_id = d.annotator_id AND shown.task_id = g.task_id

@@ -33,11 +33,12 @@ ReviewMode = Literal["single", "grid", "adjudication"]
 _KEEP_S = 86_400
 _LONG_WALK_S = 0.02
 _BEFORE_ALL = (-(2**62), -1)
-_AFTER_ALL = (2**62, 0)
+_AFTER_ALL = (2**62, 2**62)
 
-# Decided by this annotator, and the decision stands; or taken from them by a curator, who wants another's.
+# Decided by this annotator, and the decision stands; or taken from them by a curator, who wants another's. The plus
+# keeps SQLite from walking all decisions of the annotator, of whom there may be a hundred thousand, at every mask.
 DECIDED_BY = """EXISTS (
-  SELECT 1 FROM decision AS d WHERE d.mask_id = {mask} AND d.annotator_id = :me
+  SELECT 1 FROM decision AS d WHERE d.mask_id = {mask} AND +d.annotator_id = :me
   AND (d.outcome <> 'withdrawn' OR d.mode = 'adjudication')
   AND NOT EXISTS (SELECT 1 FROM decision AS later WHERE later.supersedes_id = d.id))"""
 
@@ -49,7 +50,7 @@ _CLAIM_SLOT = f"""
 INSERT OR REPLACE INTO lease
   (token, task_id, mask_id, annotator_id, slot_id, gold_id, mode, lane, client, leased_at, expires_at)
 SELECT :token, s.task_id, s.mask_id, :me, s.id, NULL, :mode, :lane, :client, :now, :until
-FROM task_slot AS s {{joins}}
+FROM task_slot AS s
 WHERE s.task_id = :task AND s.decision_id IS NULL AND (s.rank, s.position) > (:rank, :position)
   {{condition}}
   AND NOT EXISTS (SELECT 1 FROM task_mask AS m WHERE m.task_id = s.task_id AND m.mask_id = s.mask_id
@@ -60,10 +61,11 @@ WHERE s.task_id = :task AND s.decision_id IS NULL AND (s.rank, s.position) > (:r
 ORDER BY s.rank, s.position, s.number LIMIT 1
 RETURNING mask_id
 """
-_CLAIM_ANY = _CLAIM_SLOT.format(joins="", condition="")
+_CLAIM_ANY = _CLAIM_SLOT.format(condition="")
+# Asked first of each mask: of a rare class few pass.
 _CLAIM_OF_CLASS = _CLAIM_SLOT.format(
-    joins="LEFT JOIN suggestion AS g ON g.task_id = s.task_id AND g.mask_id = s.mask_id",
-    condition="AND COALESCE(g.label_class_id, :default) = :label "
+    condition="AND COALESCE((SELECT g.label_class_id FROM suggestion AS g "
+    "WHERE g.task_id = s.task_id AND g.mask_id = s.mask_id), :default) = :label "
     "AND NOT EXISTS (SELECT 1 FROM grid_exception AS x WHERE x.task_id = s.task_id AND x.mask_id = s.mask_id "
     "AND x.annotator_id = :me)",
 )
@@ -124,10 +126,21 @@ def claim_slot(
         "task": task_id, "me": annotator_id, "token": token, "mode": mode, "lane": lane, "client": client,
         "now": now, "until": now + lease_s,
     }  # fmt: skip
-    if of_class is not None:
-        values |= {"label": of_class[0], "default": of_class[1]}
-    statement = _CLAIM_ANY if of_class is None else _CLAIM_OF_CLASS
-    return _walk(connection, statement, values, lane=lane, now=now)
+    if of_class is None:
+        return _walk(connection, _CLAIM_ANY, values, lane=lane, now=now)
+    label, default = of_class
+    if label != default and not _is_suggested(connection, task_id, label):
+        return None
+    values |= {"label": label, "default": default}
+    return _walk(connection, _CLAIM_OF_CLASS, values, lane=lane, now=now)
+
+
+def _is_suggested(connection: Connection, task_id: int, label_class_id: int) -> bool:
+    row = connection.exec_driver_sql(
+        "SELECT 1 FROM suggestion WHERE task_id = ? AND label_class_id = ? LIMIT 1",
+        (task_id, label_class_id),
+    ).first()
+    return row is not None
 
 
 def claim_contested(
@@ -255,12 +268,17 @@ def find_lease(connection: Connection, token: bytes) -> Lease | None:
     return None if row is None else Lease(*row)
 
 
-def forget_expired(connection: Connection, *, now: float) -> None:
-    """Take expired leases off their slots; their rows stay for a day, to tell latecomers what happened."""
-    connection.exec_driver_sql(
-        "UPDATE lease SET slot_id = NULL WHERE slot_id IS NOT NULL AND expires_at <= ?", (now,)
-    )
+def forget_expired(connection: Connection, *, now: float) -> list[int]:
+    """Take expired leases off their slots; returns the masks, whose slots may be wanted no more.
+
+    The rows stay for a day, to tell latecomers what happened.
+    """
+    rows = connection.exec_driver_sql(
+        "UPDATE lease SET slot_id = NULL WHERE slot_id IS NOT NULL AND expires_at <= ? RETURNING mask_id",
+        (now,),
+    ).all()
     connection.exec_driver_sql("DELETE FROM lease WHERE expires_at <= ?", (now - _KEEP_S,))
+    return [int(row[0]) for row in rows]
 
 
 def own_leases(
@@ -284,12 +302,17 @@ def own_leases(
 def renew_leases(
     connection: Connection, annotator_id: int, *, client: str, tokens: Iterable[bytes], now: float
 ) -> list[bytes]:
-    """Extend live leases of a browser tab by the time their task grants; returns those that were."""
+    """Extend live leases of a browser tab by the time their task grants; returns those that were.
+
+    Those of somebody who is paused end when they end.
+    """
     renewed = []
     for token in tokens:
         row = connection.exec_driver_sql(
             "UPDATE lease SET expires_at = ? + (SELECT lease_s FROM task WHERE task.id = lease.task_id) "
-            "WHERE token = ? AND annotator_id = ? AND client = ? AND expires_at > ? RETURNING token",
+            "WHERE token = ? AND annotator_id = ? AND client = ? AND expires_at > ? "
+            "AND EXISTS (SELECT 1 FROM annotator AS a WHERE a.id = annotator_id AND a.status = 'active') "
+            "RETURNING token",
             (now, token, annotator_id, client, now),
         ).first()
         if row is not None:
@@ -299,14 +322,15 @@ def renew_leases(
 
 def release_leases(
     connection: Connection, annotator_id: int, *, client: str, tokens: Iterable[bytes]
-) -> int:
-    """Give leases of a browser tab back to the queue; returns how many there were."""
-    released = 0
+) -> list[int]:
+    """Give leases of a browser tab back to the queue; returns the masks, whose slots may be wanted no more."""
+    released: list[int] = []
     for token in tokens:
-        released += connection.exec_driver_sql(
-            "DELETE FROM lease WHERE token = ? AND annotator_id = ? AND client = ?",
+        rows = connection.exec_driver_sql(
+            "DELETE FROM lease WHERE token = ? AND annotator_id = ? AND client = ? RETURNING mask_id",
             (token, annotator_id, client),
-        ).rowcount
+        )
+        released += [int(row[0]) for row in rows]
     return released
 
 

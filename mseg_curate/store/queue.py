@@ -6,7 +6,9 @@ them, and says what state a mask is in. Who is given a slot is the business of `
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
@@ -29,9 +31,14 @@ __all__ = [
     "enqueue_masks",
     "mask_state",
     "masks_with_decisions",
+    "masks_with_stale_slots",
+    "settle_everywhere",
+    "settle_in_parts",
     "settle_masks",
     "settle_tasks",
 ]
+
+_AT_ONCE = 1000
 
 
 def enqueue_masks(
@@ -77,6 +84,34 @@ def settle_tasks(connection: Connection, *, now: float) -> None:
     for (task_id,) in connection.exec_driver_sql("SELECT id FROM task").all():
         decided = masks_with_decisions(connection, task_id)
         settle_masks(connection, task_id, mask_ids=decided, now=now)
+
+
+def settle_everywhere(connection: Connection, mask_ids: Sequence[int], *, now: float) -> None:
+    """Settle masks in every task that asks about them, as `settle_masks` does: a vote counts in all of them."""
+    rows = connection.exec_driver_sql(
+        "SELECT task_id, mask_id FROM task_mask WHERE mask_id IN (SELECT value FROM json_each(?))",
+        (json.dumps(list(mask_ids)),),
+    )
+    by_task: dict[int, list[int]] = {}
+    for task_id, mask_id in rows:
+        by_task.setdefault(int(task_id), []).append(int(mask_id))
+    for task_id, in_task in by_task.items():
+        settle_masks(connection, task_id, mask_ids=in_task, now=now)
+
+
+def settle_in_parts(
+    writing: Callable[[], AbstractContextManager[Connection]],
+    mask_ids: Sequence[int],
+    *,
+    now: float,
+) -> None:
+    """Settle many masks as `settle_everywhere` does, in transactions so short that annotators can wait for them.
+
+    Stopped half-way, the rest is settled when the same masks are settled again: it is derived from the decisions.
+    """
+    for start in range(0, len(mask_ids), _AT_ONCE):
+        with writing() as connection:
+            settle_everywhere(connection, mask_ids[start : start + _AT_ONCE], now=now)
 
 
 def masks_with_decisions(connection: Connection, task_id: int) -> list[int]:
@@ -226,6 +261,16 @@ def _close_slots(connection: Connection, slots: list[_Slot], *, needed: int) -> 
         connection.exec_driver_sql("DELETE FROM lease WHERE slot_id = ?", (slot.id,))
         connection.exec_driver_sql("DELETE FROM task_slot WHERE id = ?", (slot.id,))
         slots.remove(slot)
+
+
+def masks_with_stale_slots(connection: Connection, task_id: int) -> list[int]:
+    """Return masks of a task with a slot whose decision was superseded: they are still to be settled."""
+    rows = connection.exec_driver_sql(
+        "SELECT DISTINCT s.mask_id FROM task_slot AS s JOIN decision AS later ON later.supersedes_id = s.decision_id "
+        "WHERE s.task_id = ?",
+        (task_id,),
+    )
+    return [int(row[0]) for row in rows]
 
 
 def empty_slot(

@@ -237,6 +237,7 @@ gold = Table(
     one_of("outcome", "class", "none_of_these", "bad_mask"),
     one_of("kind", "training", "evaluation"),
     CheckConstraint("(outcome = 'class') = (label_class_id IS NOT NULL)", name="class_named"),
+    Index("ix_gold_mask_id", "mask_id"),
     Index(
         "ix_gold_active",
         "task_id",
@@ -279,6 +280,7 @@ suggestion = Table(
     ref("label_class_id", "label_class"),
     Column("score", Float),
     Column("source", Text, nullable=False),
+    Index("ix_suggestion_label_class_id", "task_id", "label_class_id"),
     sqlite_with_rowid=False,
 )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Literal
@@ -24,7 +23,6 @@ __all__ = [
     "load_task",
     "newest_tasks",
     "set_task",
-    "tasks_of_masks",
 ]
 
 
@@ -222,15 +220,3 @@ def set_task(connection: Connection, task_id: int, *, values: Mapping[str, objec
         raise ValueError(f"no options of a task: {sorted(unknown)}")
     if values:
         connection.execute(task.update().where(task.c.id == task_id).values(**values))
-
-
-def tasks_of_masks(connection: Connection, mask_ids: Sequence[int]) -> dict[int, list[int]]:
-    """Return, by task, those of the masks that it asks about."""
-    rows = connection.exec_driver_sql(
-        "SELECT task_id, mask_id FROM task_mask WHERE mask_id IN (SELECT value FROM json_each(?))",
-        (json.dumps(list(mask_ids)),),
-    )
-    found: dict[int, list[int]] = {}
-    for task_id, mask_id in rows:
-        found.setdefault(int(task_id), []).append(int(mask_id))
-    return found

@@ -70,9 +70,9 @@ def test_options_are_set(run: CallCli, farm_store: Store) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--redundancy", "5"), "max_redundancy of a task: expected the redundancy (5) or more"),
+        (("--redundancy", "5"), "max_redundancy of a task: expected the redundancy (5) … 100"),
         (("--gold-rate", "0.9"), "gold_rate of a task: expected 0 … 0.5, found 0.9"),
-        (("--lease", "1"), "lease_s of a task: expected 5 seconds or more, found 1"),
+        (("--lease", "1"), "lease_s of a task: expected 5 … 86400 seconds, found 1"),
         (("--policy", "coin"), "coin"),
     ],
 )

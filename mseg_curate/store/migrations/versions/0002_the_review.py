@@ -74,6 +74,11 @@ def _make_tables() -> None:
         sa.PrimaryKeyConstraint("task_id", "mask_id", name=op.f("pk_suggestion")),
         sqlite_with_rowid=False,
     )
+    with op.batch_alter_table("suggestion", schema=None) as batch_op:
+        batch_op.create_index(
+            "ix_suggestion_label_class_id", ["task_id", "label_class_id"], unique=False
+        )
+
     op.create_table(
         "grid_exception",
         sa.Column("task_id", sa.Integer(), nullable=False),
@@ -146,6 +151,7 @@ def _make_tables() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_gold")),
     )
     with op.batch_alter_table("gold", schema=None) as batch_op:
+        batch_op.create_index("ix_gold_mask_id", ["mask_id"], unique=False)
         batch_op.create_index(
             "ix_gold_active",
             ["task_id", "mask_id"],

@@ -314,6 +314,14 @@ def wait(page: Page, condition: str) -> None:
     )
 
 
+def await_whole(page: Page) -> None:
+    """Wait until a page's script has run to its end and what it shows is there."""
+    page.wait_for_function(
+        "document.querySelector('[data-testid=stApp][data-test-script-state=notRunning]') && "
+        "!document.querySelector('[data-testid=stSkeleton], [data-testid=stSpinner]')"
+    )
+
+
 def read(page: Page, name: str) -> int:
     """Return one of the pane's counters."""
     return int(page.evaluate(f"window.__msegPane.{name}"))

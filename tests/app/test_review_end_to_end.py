@@ -22,6 +22,7 @@ from tests.app.review_server import (
     add_question,
     admit,
     ask,
+    await_whole,
     change,
     faults,
     leases_painted,
@@ -453,6 +454,7 @@ def test_names_with_html_in_them_are_text(
         page.locator(".pane").get_by_text(EVIL[0]).filter(visible=True).first.wait_for()
     else:
         page.get_by_role("heading", level=1).wait_for()
+        await_whole(page)
     made = page.locator("img[src='x'], .stMain u, a[href^='javascript'], .katex")
     assert made.count() == 0
     assert page.evaluate("window.pwned") is None

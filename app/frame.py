@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import html
 import importlib.util
 import time
@@ -14,7 +15,6 @@ from app.sign_in import (
     PROBLEMS,
     Here,
     SignInError,
-    cookie_name,
     read_browser,
     sign_in_by_identity,
     who_is_here,
@@ -65,8 +65,12 @@ def fresh_token() -> str:
 
 
 def outbox_name() -> str:
-    """Return the name under which this browser keeps what the person has not sent: of this store alone."""
-    return f"{cookie_name(open_store().path)}-{here().person.id}"
+    """Return the name under which this browser keeps what the person has not sent: of this store alone.
+
+    It outlives the secret: whoever is signed out with everybody finds their unsent answers again.
+    """
+    place = hashlib.sha256(str(open_store().path.resolve()).encode()).hexdigest()[:12]
+    return f"mseg-curate-{place}-{here().person.id}"
 
 
 def find_here() -> Here | None:

@@ -15,10 +15,10 @@ __all__ = ["mount_grid", "mount_review"]
 
 _TITLES = {"single": "Review", "adjudication": "Adjudicate", "grid": "Grid"}
 _PAGES = {
-    "review": "pages/review.py",
-    "grid": "pages/grid.py",
-    "adjudicate": "pages/adjudicate.py",
-    "tasks": "pages/tasks.py",
+    "review": "screens/review.py",
+    "grid": "screens/grid.py",
+    "adjudicate": "screens/adjudicate.py",
+    "tasks": "screens/tasks.py",
 }
 
 

@@ -368,6 +368,8 @@ def _progress(asked: Asked, task: str) -> dict[str, object]:
             asked.store, asked.person.id, task=task, now=asked.now, counts=_task_counts(asked, task)
         )
     )
+    # Neither is an annotator's business, and fresh ones would tell gold from other masks.
+    del fresh["contested"], fresh["slots_open"]
     _progresses.keep(key, (time.monotonic(), fresh))
     return fresh
 

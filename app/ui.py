@@ -9,7 +9,8 @@ import streamlit as st
 from app import frame
 from mseg_curate.errors import MsegCurateError
 
-PAGES = Path(__file__).parent / "pages"
+# Not `pages`: Streamlit runs the scripts of a folder of that name by itself, before anybody was asked who they are.
+PAGES = Path(__file__).parent / "screens"
 # File, title, and the least role that may open it. The first is where one arrives.
 TABLE = (
     ("review.py", "Review", "annotator"),

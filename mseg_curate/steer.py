@@ -70,7 +70,8 @@ def split_classes(store: Store) -> list[SplitClass]:
 def set_status(store: Store, task: str, *, status: str) -> bool:
     """Open, pause or close a task; returns False where it was so already.
 
-    Nothing is handed out of a task that is not open, and no decisions on it are taken from the review.
+    Nothing is handed out of a task that is not open. What was handed out before a pause may still be answered; once
+    it is closed no decisions are taken from the review.
     """
     if status not in get_args(Status):
         raise InputError("status of a task", expected=", ".join(get_args(Status)), found=status)

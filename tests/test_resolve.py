@@ -9,6 +9,7 @@ from mseg_curate.decide import import_csv
 from mseg_curate.errors import InputError, StoreError
 from mseg_curate.resolve import resolve_masks
 from mseg_curate.store import Store
+from mseg_curate.store.bulk import bulk_insert
 from mseg_curate.store.datasets import load_dataset
 from mseg_curate.store.decisions import (
     append_decisions,
@@ -16,7 +17,6 @@ from mseg_curate.store.decisions import (
     mask_ids,
     resolution_state,
 )
-from mseg_curate.store.bulk import bulk_insert
 from mseg_curate.store.engine import run_query
 
 NOW = "2026-01-02T03:04:05+00:00"

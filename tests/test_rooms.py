@@ -26,7 +26,10 @@ ALLOWED = {
     "alembic": ("mseg_curate/store/",),
     "click": ("mseg_curate/cli/", "baselines/__main__.py"),
     "cv2": (
-        "mseg_curate/browse.py", "mseg_curate/preview.py", "mseg_curate/scenes/", "mseg_curate/segments.py",
+        "mseg_curate/browse.py",
+        "mseg_curate/preview.py",
+        "mseg_curate/scenes/",
+        "mseg_curate/segments.py",
         "mseg_curate/show.py",
     ),
     "pandas": ("mseg_curate/report.py",),

@@ -37,7 +37,7 @@ function isTyping(event) {
   return path.some(
     (node) =>
       node instanceof Element &&
-      (TYPING_ROLES.has(node.getAttribute('role')) || node.matches('dialog, [role=dialog]')),
+      (TYPING_ROLES.has(node.getAttribute('role')) || node.matches('dialog[open], [role=dialog]:not(dialog)')),
   );
 }
 

@@ -331,7 +331,10 @@ export default function mountReview(component) {
   if (known?.place === place) known.pane.update(component);
   else {
     known?.pane.close();
-    reviewPanes.set(parentElement, { place, pane: new ReviewPane(component) });
+    const pane = new ReviewPane(component);
+    reviewPanes.set(parentElement, { place, pane });
+    // Who has just chosen a task should not have to click into the pane before its keys work.
+    pane.page.focusStage();
   }
   return () => {
     reviewPanes.get(parentElement)?.pane.close();

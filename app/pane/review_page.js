@@ -19,7 +19,7 @@ const EMPTY_WORDS = {
   nocandidates: ['This task has no candidates', 'The curator has to name the classes to choose from.'],
 };
 const BLOCKED_TITLES = {
-  paused: 'Your reviewing is paused', task_closed: 'This task is closed', unknown_task: 'There is no such task',
+  paused: 'Your reviewing is paused', task_closed: 'This task is not open', unknown_task: 'There is no such task',
   forbidden: 'This page is not open to you',
 };
 

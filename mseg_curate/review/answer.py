@@ -88,9 +88,10 @@ def _decide(
         return _known(connection, person_id, stored, operation)
     lease = _own_lease(connection, person_id, operation)
     person = require_person(connection, person_id, mode=lease.mode)
-    task = require_task(connection, lease.task_id)
+    task = require_task(connection, lease.task_id, answering=True)
     _check_outcome(operation, task)
-    made_at = now - max(0.0, operation.age_s)
+    # A page may say when a key was pressed, but not that it was before the mask was handed out.
+    made_at = max(lease.leased_at, now - max(0.0, operation.age_s))
     before = standing_decision(connection, lease.mask_id, annotator_id=person.id)
     _check_lease(connection, lease, before, made_at=made_at, now=now)
     decision_id = _append(connection, operation, lease, task, before=before, made_at=made_at)
@@ -236,7 +237,7 @@ def _undo(
         return _known_undo(connection, person_id, operation, done, now=now)
     target = _own_decision(connection, person_id, operation)
     person = require_person(connection, person_id, mode=_mode(target.mode))
-    task = require_task(connection, target.task_id or 0)
+    task = require_task(connection, target.task_id or 0, answering=True)
     gold_id = exposure_of(connection, target.mask_id, person.id)
     status, _ = queue.mask_state(connection, task.id, target.mask_id)
     if status == "adjudicated" and gold_id is None and target.mode != "adjudication":

@@ -205,12 +205,15 @@ def require_person(connection: Connection, person_id: int, *, mode: ReviewMode) 
     return Person(row.id, row.name, row.role, row.status)
 
 
-def require_task(connection: Connection, task: str | int) -> TaskRow:
-    """Return an open task by name or row id; raises ReviewError (unknown_task, task_closed)."""
+def require_task(connection: Connection, task: str | int, *, answering: bool = False) -> TaskRow:
+    """Return an open task by name or row id; raises ReviewError (unknown_task, task_closed).
+
+    `answering` takes a paused one too: what was handed out before the pause may still be answered.
+    """
     row = find_task(connection, task)
     if row is None:
         raise ReviewError(f"there is no task {task!r}", reason="unknown_task")
-    if row.status != "open":
+    if row.status != "open" and not (answering and row.status == "paused"):
         raise ReviewError(f"the task {row.name} is {row.status}", reason="task_closed")
     return row
 

@@ -97,10 +97,11 @@ class Lease:
     gold_id: int | None
     mode: ReviewMode
     client: str
+    leased_at: float
     expires_at: float
 
 
-_LEASE = "id, token, task_id, mask_id, annotator_id, slot_id, gold_id, mode, client, expires_at"
+_LEASE = "id, token, task_id, mask_id, annotator_id, slot_id, gold_id, mode, client, leased_at, expires_at"
 
 
 def claim_slot(

@@ -220,8 +220,6 @@ class FakeReview:
         return {
             "masks": self.masks,
             "done": done,
-            "contested": 0,
-            "slots_open": self.masks - done,
             "mine": done,
             "mine_today": done,
             "pace_per_hour": 612.0,

@@ -21,7 +21,7 @@ from mseg_curate.store import Store
 from mseg_curate.store.engine import run_query
 from mseg_curate.store.flags import add_flag
 
-PAGES = Path(__file__).parents[2] / "app" / "pages"
+PAGES = Path(__file__).parents[2] / "app" / "screens"
 NOW = 1_767_225_600.0  # 2026-01-01T00:00:00Z
 DAY = "2026-01-01T00:00:00+00:00"
 VOTES = """dataset,split,image,segment,source_class,outcome,annotator,decided_at,milliseconds,mode

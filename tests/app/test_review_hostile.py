@@ -28,7 +28,6 @@ from tests.app.review_server import (
     make_review_store,
     masks_decided,
     masks_of,
-    open_page,
     open_review,
     read,
     save_picture,
@@ -152,32 +151,6 @@ def test_answers_survive_that_everybody_is_signed_out(
     assert masks_decided(server.store, int(str(person))) == answered
 
 
-def test_a_mask_with_a_very_long_border_does_not_freeze_the_page(
-    server: ReviewServer, profile: BrowserContext
-) -> None:
-    """Half of 2048×1024 pixels at random, a million edges: the next mask comes within a second."""
-    folder = server.store.parent / "lace"
-    for number in range(3):
-        labels = np.zeros((1024, 2048), np.uint8)
-        rng = np.random.default_rng(number)
-        labels[::2] = 1
-        labels[:, 0] = 1
-        labels[1::2] |= (rng.random((512, 2048)) < 0.5).astype(np.uint8)
-        save_picture(folder / "labels" / f"p{number}.png", labels)
-        save_picture(folder / "images" / f"p{number}.jpg", draw_photo(labels, seed=number))
-    assert add_drawn_folder(server.store, "lace") == 3
-    admit(profile, server, "lea")
-    page = open_review(profile, server, task="lace")
-    wait(page, "pane.ahead === 3")
-    page.keyboard.press("1")
-    wait(page, "pane.keyToPaint.length === 1")
-    assert page.evaluate("__msegPane.keyToPaint[0]") < LONGEST_S * 1000
-    # A frame more: what was drawn must have been put on the screen, too.
-    started = time.monotonic()
-    page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
-    assert time.monotonic() - started < LONGEST_S
-
-
 def test_the_inset_of_a_tall_photo_leaves_the_stage_free(
     server: ReviewServer, profile: BrowserContext
 ) -> None:
@@ -194,20 +167,6 @@ def test_the_inset_of_a_tall_photo_leaves_the_stage_free(
     assert stage is not None
     assert insets
     assert all(inset is None or inset["height"] < stage["height"] / 2 for inset in insets)
-
-
-def test_a_page_that_was_closed_keeps_no_masks_from_others(
-    server: ReviewServer, profile: BrowserContext
-) -> None:
-    """The last masks of a task are not out of reach for minutes because somebody closed a tab."""
-    add_question(server.store, "shut", photos=1, grid=(1, 3))
-    admit(profile, server, "shu")
-    page = open_review(profile, server, task="shut")
-    wait(page, "pane.ahead === 3")
-    page.close(run_before_unload=True)
-    page = open_page(profile, server, task="shut")
-    wait(page, "pane.state === 'ready' || pane.state === 'empty'")
-    assert page.evaluate("__msegPane.state") == "ready"
 
 
 def test_no_decision_is_older_than_its_lease(server: ReviewServer) -> None:

@@ -110,15 +110,18 @@ def test_answers_that_are_none(make_desk: MakeDesk, outcome: str, name: str) -> 
 
 
 def test_paused_people_and_closed_tasks_decide_nothing(make_desk: MakeDesk) -> None:
-    """A lease is of no use to who was paused since, nor in a task that was closed."""
+    """A lease is of no use to who was paused since, nor in a task that was closed; a pause of the task leaves it."""
     desk = make_desk()
     (mine,) = desk.claim("ann")
     (theirs,) = desk.claim("bob")
     desk.pause("ann")
     assert desk.say("ann", mine, "cat").reason == "paused"
     with desk.store.writing() as connection:
-        connection.exec_driver_sql("UPDATE task SET status = 'paused'")
+        connection.exec_driver_sql("UPDATE task SET status = 'closed'")
     assert desk.say("bob", theirs, "cat").reason == "task_closed"
+    with desk.store.writing() as connection:
+        connection.exec_driver_sql("UPDATE task SET status = 'paused'")
+    assert desk.say("bob", theirs, "cat").status == "stored"
 
 
 def test_undo_withdraws_and_asks_again(make_desk: MakeDesk) -> None:

@@ -6,8 +6,8 @@ import pytest
 
 from mseg_curate.core.consensus import CastVote, Outcome, Vote
 from mseg_curate.store import Store
-from mseg_curate.store.decisions import NewDecision, annotator_id, append_decisions, mask_ids
 from mseg_curate.store.bulk import bulk_insert
+from mseg_curate.store.decisions import NewDecision, annotator_id, append_decisions, mask_ids
 from mseg_curate.store.engine import run_query
 from mseg_curate.store.tasks import TaskOptions, create_task
 from mseg_curate.store.votes import (

@@ -37,6 +37,8 @@ __all__ = [
 Role = Literal["annotator", "curator", "admin"]
 ROLES: tuple[Role, ...] = ("annotator", "curator", "admin")
 LONGEST_NAME = 64
+# Of less work than a minute a pace says nothing.
+LEAST_TIMED_S = 60
 _SIMULATED = "simulated-"
 _PUBLISHED = "mseg-published"
 
@@ -170,7 +172,7 @@ def describe_people(store: Store) -> list[PersonRecord]:
                 agreed,
                 compared,
                 done.median_s,
-                3600 * done.timed / done.seconds if done.seconds else None,
+                3600 * done.timed / done.seconds if done.seconds >= LEAST_TIMED_S else None,
                 done.last_at,
                 "" if event is None else _in_words(event),
             )

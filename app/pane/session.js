@@ -294,7 +294,15 @@ class Session {
       this.outbox.retry();
       this.#renew();
     };
-    const leave = () => this.outbox.flush();
+    const leave = (event) => {
+      this.outbox.flush();
+      // Nothing is on its way, and the page will not come back: others need not wait for its masks. Should it be a
+      // reload, the next client is another one, whose leases this release cannot hit.
+      if (event.persisted || this.promised.length > 0) return;
+      const { client, place } = this.identity;
+      forgetIdentity(place);
+      this.wire.post('/review/release', { client, held: this.hooks.leases() }, { keepalive: true }).catch(() => {});
+    };
     const online = () => this.outbox.retry();
     for (const sign of ['keydown', 'pointermove']) window.addEventListener(sign, moved, true);
     document.addEventListener('visibilitychange', awake);

@@ -1,8 +1,9 @@
 /*
  * Who this tab is, and what time it is.
  *
- * A client is one browser tab on one task. Its id lives in sessionStorage, so that a reload gets
- * its own leases back. A duplicated tab copies sessionStorage: a lock that the living tab holds
+ * A client is one browser tab on one task. Its id lives in sessionStorage, so that a tab that was
+ * reloaded with answers on their way gets its own leases back; one that leaves with none gives them
+ * back and forgets the id. A duplicated tab copies sessionStorage: a lock that the living tab holds
  * tells the copy that the id is taken.
  */
 
@@ -59,22 +60,35 @@ function lockOf(box) {
   return `mseg-curate:${box}`;
 }
 
+function keyOfPlace(place) {
+  return `mseg-curate:client:${place}`;
+}
+
+/** Let the next page of this tab be another client. */
+function forgetIdentity(place) {
+  try {
+    window.sessionStorage.removeItem(keyOfPlace(place));
+  } catch {
+    // Storage is forbidden: nothing was kept.
+  }
+}
+
 /**
  * The id of this tab for one person, task and mode.
  * @param {string} place person, task and mode
- * @returns {Promise<{client: string, box: string, release: () => void}>}
+ * @returns {Promise<{client: string, box: string, place: string, release: () => void}>}
  */
 async function takeIdentity(place) {
-  const key = `mseg-curate:client:${place}`;
+  const key = keyOfPlace(place);
   const known = recall('sessionStorage', key);
   // Without locks nobody can tell a reload from a duplicate: then every start is a new client.
   if (known && navigator.locks) {
     const box = `${place}|${known}`;
     const release = await holdLock(lockOf(box), LOCK_WAIT_MS);
-    if (release) return { client: known, box, release };
+    if (release) return { client: known, box, place, release };
   }
   const client = newToken();
   remember('sessionStorage', key, client);
   const box = `${place}|${client}`;
-  return { client, box, release: (await holdLock(lockOf(box), 0)) ?? (() => {}) };
+  return { client, box, place, release: (await holdLock(lockOf(box), 0)) ?? (() => {}) };
 }

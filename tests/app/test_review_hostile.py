@@ -28,6 +28,7 @@ from tests.app.review_server import (
     make_review_store,
     masks_decided,
     masks_of,
+    open_page,
     open_review,
     read,
     save_picture,
@@ -167,6 +168,19 @@ def test_the_inset_of_a_tall_photo_leaves_the_stage_free(
     assert stage is not None
     assert insets
     assert all(inset is None or inset["height"] < stage["height"] / 2 for inset in insets)
+
+
+def test_a_page_that_was_closed_keeps_no_masks_from_others(
+    server: ReviewServer, profile: BrowserContext
+) -> None:
+    """The last masks of a task are not out of reach for minutes because somebody closed a tab."""
+    add_question(server.store, "shut", photos=1, grid=(1, 3))
+    admit(profile, server, "shu")
+    page = open_review(profile, server, task="shut")
+    wait(page, "pane.ahead === 3")
+    page.close(run_before_unload=True)
+    page = open_page(profile, server, task="shut")
+    wait(page, "pane.state === 'ready'")
 
 
 def test_no_decision_is_older_than_its_lease(server: ReviewServer) -> None:

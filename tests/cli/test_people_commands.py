@@ -64,7 +64,7 @@ def test_the_list_shows_how_people_work(run: CallCli, tmp_path: Path) -> None:
     lines = [line.split("\t") for line in run("annotator", "list").out.splitlines()]
     assert lines[0][:4] == ["name", "role", "status", "decisions"]
     assert lines[1] == [
-        "anna", "annotator", "active", "1", "–", "100.0% [20.7%, 100.0%]", "2.0", "1800", "0", "0%",
+        "anna", "annotator", "active", "1", "–", "100.0% [20.7%, 100.0%]", "2.0", "–", "0", "0%",
         "2026-01-01T10:00:00+00:00", "",
     ]  # fmt: skip
     assert lines[2][6:8] == ["–", "–"]

@@ -11,10 +11,10 @@ from mseg_curate.errors import InputError, StoreError
 from mseg_curate.review import Person
 from mseg_curate.store import Connection, Store
 from mseg_curate.store import annotators as rows
-from mseg_curate.store.activity import reopen_votes
 from mseg_curate.store.gold import exposures_of_people, scores_of_people
 from mseg_curate.store.queue import masks_with_stale_slots, settle_in_parts
 from mseg_curate.store.tasks import load_task
+from mseg_curate.store.withdrawals import reopen_votes
 
 __all__ = [
     "ROLES",

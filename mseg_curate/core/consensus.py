@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -108,33 +108,33 @@ class Majority:
 
 
 @dataclass(frozen=True)
-class Weighted:
-    """Votes weigh as much as their annotator's accuracy on evaluation gold says (`accuracy.log_odds_weight`)."""
+class _ByPosterior:
+    """A policy that believes the most probable answer if its posterior is `min_posterior` or more."""
 
     min_posterior: float = 0.5
     quorum: int = 1
+    name: ClassVar[str]
 
     def __post_init__(self) -> None:
         _check_share("min_posterior", self.min_posterior)
         _check_quorum(self.quorum)
 
     def __str__(self) -> str:
-        return f"weighted(min_posterior={_number(self.min_posterior)},quorum={self.quorum})"
+        return f"{self.name}(min_posterior={_number(self.min_posterior)},quorum={self.quorum})"
 
 
 @dataclass(frozen=True)
-class DawidSkene:
+class Weighted(_ByPosterior):
+    """Votes weigh as much as their annotator's accuracy on evaluation gold says (`accuracy.log_odds_weight`)."""
+
+    name: ClassVar[str] = "weighted"
+
+
+@dataclass(frozen=True)
+class DawidSkene(_ByPosterior):
     """Annotators' confusions and the masks' answers are estimated together (`dawid_skene.fit_dawid_skene`)."""
 
-    min_posterior: float = 0.5
-    quorum: int = 1
-
-    def __post_init__(self) -> None:
-        _check_share("min_posterior", self.min_posterior)
-        _check_quorum(self.quorum)
-
-    def __str__(self) -> str:
-        return f"dawid_skene(min_posterior={_number(self.min_posterior)},quorum={self.quorum})"
+    name: ClassVar[str] = "dawid_skene"
 
 
 Policy = Majority | Weighted | DawidSkene

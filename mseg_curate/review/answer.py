@@ -25,7 +25,7 @@ from mseg_curate.store.activity import (
     standing_decision,
     votes_on_mask,
 )
-from mseg_curate.store.decisions import append_decisions
+from mseg_curate.store.decisions import append_decisions, latest_decision
 from mseg_curate.store.flags import add_flag
 from mseg_curate.store.gold import (
     exposure_of,
@@ -188,10 +188,7 @@ def _append(
             )
         ],
     )
-    stored = decision_of_uuid(connection, bytes.fromhex(operation.uuid))
-    if stored is None:
-        raise _RefusedError("unknown", "the decision was not stored")
-    return stored.id
+    return latest_decision(connection)[0]
 
 
 def _known(

@@ -5,11 +5,12 @@ from __future__ import annotations
 from mseg_curate.clock import iso_of
 from mseg_curate.review.items import Person
 from mseg_curate.store import Connection
-from mseg_curate.store.activity import last_event, reopen_votes
+from mseg_curate.store.activity import last_event
 from mseg_curate.store.annotators import note_event, set_status
 from mseg_curate.store.gold import gold_score
 from mseg_curate.store.queue import settle_everywhere
 from mseg_curate.store.tasks import TaskRow
+from mseg_curate.store.withdrawals import reopen_votes
 
 __all__ = ["hold_to_bar"]
 

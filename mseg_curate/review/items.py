@@ -10,7 +10,7 @@ from mseg_curate.store import Connection
 from mseg_curate.store.annotators import load_person
 from mseg_curate.store.datasets import DatasetRow, ImageRow
 from mseg_curate.store.leases import ReviewMode
-from mseg_curate.store.masks import load_mask
+from mseg_curate.store.masks import mask_frame
 from mseg_curate.store.tasks import TaskRow, find_task
 
 __all__ = [
@@ -43,11 +43,6 @@ class Person:
     name: str
     role: str
     status: str
-
-    @property
-    def is_curator(self) -> bool:
-        """Whether they may make tasks, adjudicate, and see what others decided."""
-        return self.role in CURATORS
 
 
 @dataclass(frozen=True)
@@ -222,12 +217,11 @@ def item_of(
     connection: Connection, mask_id: int, *, token: bytes, expires_at: float, now: float
 ) -> Item:
     """Return a leased mask as its annotator may see it."""
-    stored = load_mask(connection, mask_id)
-    box = stored.mask.box
+    size_hw, box, area_px = mask_frame(connection, mask_id)
     return Item(
         token.hex(),
-        stored.size_hw,
+        size_hw,
         (box.top, box.left, box.bottom, box.right),
-        stored.mask.area_px,
+        area_px,
         round(expires_at - now, 1),
     )

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import Any
 
 from sqlalchemy import Connection, Row
 
-from mseg_curate.store.decisions import append_decisions
+from mseg_curate.store.standing import stands
 
 __all__ = [
     "DecisionRow",
@@ -18,7 +17,6 @@ __all__ = [
     "last_event",
     "pace_per_hour",
     "recent_of",
-    "reopen_votes",
     "standing_decision",
     "votes_on_mask",
 ]
@@ -27,7 +25,7 @@ __all__ = [
 BREAK_S = 60
 _PACE_OVER = 100
 
-_STANDS = "NOT EXISTS (SELECT 1 FROM decision AS later WHERE later.supersedes_id = d.id)"
+_STANDS = stands("d")
 
 
 @dataclass(frozen=True)
@@ -136,30 +134,3 @@ def votes_on_mask(connection: Connection, mask_id: int) -> list[tuple[str, str, 
         (mask_id,),
     )
     return [(name, outcome, label, mode) for name, outcome, label, mode in rows]
-
-
-def reopen_votes(connection: Connection, annotator_id: int, task_id: int, *, now: str) -> list[int]:
-    """Withdraw the standing votes of an annotator in a task, for others to decide; returns their masks.
-
-    The withdrawals are of the mode adjudication: a curator, or the bar a curator set, made them.
-    """
-    votes = [
-        _row(row)
-        for row in connection.exec_driver_sql(
-            f"{_DECISION} WHERE d.annotator_id = ? AND d.task_id = ? AND d.outcome <> 'withdrawn' "
-            f"AND d.mode <> 'adjudication' AND {_STANDS} ORDER BY d.id",
-            (annotator_id, task_id),
-        )
-    ]
-    append_decisions(
-        connection,
-        [
-            (
-                blake2b(b"reopened" + vote.uuid, digest_size=16).digest(),
-                vote.mask_id, task_id, None, None, "withdrawn", None, annotator_id, "adjudication", None, now,
-                vote.id,
-            )
-            for vote in votes
-        ],
-    )  # fmt: skip
-    return [vote.mask_id for vote in votes]

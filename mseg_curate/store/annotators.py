@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
+from mseg_curate.store.standing import stands
+
 __all__ = [
     "EventRow",
     "PersonRow",
@@ -171,7 +173,7 @@ def work_of_people(connection: Connection, task_id: int | None = None) -> dict[i
     counted = connection.exec_driver_sql(
         "SELECT annotator_id, COUNT(*), SUM(mode = 'grid'), MAX(decided_at) FROM decision AS d "
         "WHERE outcome <> 'withdrawn' AND (:task IS NULL OR task_id = :task) "
-        "AND NOT EXISTS (SELECT 1 FROM decision AS later WHERE later.supersedes_id = d.id) "
+        f"AND {stands('d')} "
         "GROUP BY annotator_id",
         {"task": task_id},
     ).all()
@@ -201,7 +203,7 @@ def agreement_of_people(connection: Connection) -> dict[int, tuple[int, int]]:
         "SELECT annotator_id, COUNT(*) OVER (PARTITION BY mask_id) AS votes, "
         "COUNT(*) OVER (PARTITION BY mask_id, outcome, label_class_id) AS same FROM decision AS d "
         "WHERE outcome <> 'withdrawn' AND mode <> 'adjudication' "
-        "AND NOT EXISTS (SELECT 1 FROM decision AS later WHERE later.supersedes_id = d.id)) "
+        f"AND {stands('d')}) "
         "GROUP BY annotator_id"
     )
     return {row[0]: (int(row[1]), int(row[2])) for row in rows}

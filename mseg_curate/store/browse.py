@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from mseg_curate.core.mask import Box, Mask
+from mseg_curate.store.standing import stands
 
 __all__ = [
     "BrowsedMask",
@@ -193,7 +194,7 @@ def browsed_masks(connection: Connection, image_id: int) -> list[BrowsedMask]:
         "JOIN decision AS x ON x.mask_id = m.id JOIN annotator AS a ON a.id = x.annotator_id "
         "LEFT JOIN label_class AS u ON u.id = x.label_class_id "
         "WHERE m.image_id = ? AND x.outcome <> 'withdrawn' "
-        "AND NOT EXISTS (SELECT 1 FROM decision AS later WHERE later.supersedes_id = x.id) ORDER BY x.id",
+        f"AND {stands('x')} ORDER BY x.id",
         (image_id,),
     ):
         votes.setdefault(mask_id, []).append(MaskVote(*vote))

@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 
 from mseg_curate.core.accuracy import GoldScore
 from mseg_curate.store.leases import DECIDED_BY, HELD_BY, ReviewMode
+from mseg_curate.store.standing import stands
 
 __all__ = [
     "ANSWERS",
@@ -151,14 +152,14 @@ def note_excepted(connection: Connection, gold_id: int, annotator_id: int) -> No
 # an annotator. Only who was shown the mask as gold of this kind (by this row, or one it took the
 # place of) answered unawares: votes that made a mask gold say nothing of those who cast them, and who was taught the
 # answer proves nothing by knowing it. `unsure` is no answer.
-ANSWERS = """
+ANSWERS = f"""
 SELECT g.id AS gold_id, g.task_id AS task_id, g.mask_id AS mask_id, g.kind AS kind,
        d.id AS decision_id, +d.annotator_id AS annotator_id, d.mode AS mode, d.decided_at AS decided_at,
        (d.outcome = g.outcome AND d.label_class_id IS g.label_class_id) AS is_right
 FROM gold AS g CROSS JOIN decision AS d
 WHERE g.retired_at IS NULL
   AND d.mask_id = g.mask_id AND d.mode IN ('single', 'grid') AND d.outcome NOT IN ('withdrawn', 'unsure')
-  AND NOT EXISTS (SELECT 1 FROM decision AS later WHERE later.supersedes_id = d.id)
+  AND {stands("d")}
   AND EXISTS (SELECT 1 FROM gold_exposure AS e JOIN gold AS shown ON shown.id = e.gold_id
               WHERE e.annotator_id = d.annotator_id AND shown.task_id = g.task_id
               AND shown.mask_id = g.mask_id AND shown.kind = g.kind)

@@ -9,6 +9,8 @@ from typing import Literal
 
 from sqlalchemy import Connection
 
+from mseg_curate.store.standing import stands
+
 __all__ = [
     "DECIDED_BY",
     "HELD_BY",
@@ -37,10 +39,10 @@ _AFTER_ALL = (2**62, 2**62)
 
 # Decided by this annotator, and the decision stands; or taken from them by a curator, who wants another's. The plus
 # keeps SQLite from walking all decisions of the annotator, of whom there may be a hundred thousand, at every mask.
-DECIDED_BY = """EXISTS (
-  SELECT 1 FROM decision AS d WHERE d.mask_id = {mask} AND +d.annotator_id = :me
+DECIDED_BY = f"""EXISTS (
+  SELECT 1 FROM decision AS d WHERE d.mask_id = {{mask}} AND +d.annotator_id = :me
   AND (d.outcome <> 'withdrawn' OR d.mode = 'adjudication')
-  AND NOT EXISTS (SELECT 1 FROM decision AS later WHERE later.supersedes_id = d.id))"""
+  AND {stands("d")})"""
 
 HELD_BY = """EXISTS (
   SELECT 1 FROM lease AS own WHERE own.mask_id = {mask} AND own.annotator_id = :me AND own.expires_at > :now)"""

@@ -20,6 +20,7 @@ __all__ = [
     "StoredMask",
     "bind_masks",
     "load_mask",
+    "mask_frame",
     "masks_of_image",
     "masks_of_task",
 ]
@@ -141,11 +142,6 @@ class LocatedMask:
     image: ImageRow
     mask: Mask
 
-    @property
-    def size_hw(self) -> tuple[int, int]:
-        """Height and width of the image in pixels."""
-        return self.image.size_hw
-
 
 def load_mask(connection: Connection, mask_id: int) -> LocatedMask:
     """Return a mask whose pixels are known; raises StoreError where they are not."""
@@ -155,11 +151,27 @@ def load_mask(connection: Connection, mask_id: int) -> LocatedMask:
         .where(mask.c.id == mask_id)
     ).first()
     if row is None:
-        raise StoreError(f"mask {mask_id} has no pixels in this store")
+        raise _no_pixels(mask_id)
     image_row, dataset_name = load_image(connection, row.image_id)
     box = Box(row.y0, row.x0, row.y1, row.x1)
     pixels = Mask(row.segment, box, row.area_px, row.runs)
     return LocatedMask(row.id, dataset_name, row.source_class, image_row, pixels)
+
+
+def mask_frame(connection: Connection, mask_id: int) -> tuple[tuple[int, int], Box, int]:
+    """Return (size of the image, box, area in pixels) of a mask whose pixels are known; raises StoreError else."""
+    row = connection.exec_driver_sql(
+        "SELECT i.height, i.width, m.y0, m.x0, m.y1, m.x1, m.area_px FROM mask AS m "
+        "JOIN image AS i ON i.id = m.image_id WHERE m.id = ? AND m.area_px IS NOT NULL",
+        (mask_id,),
+    ).first()
+    if row is None:
+        raise _no_pixels(mask_id)
+    return (row[0], row[1]), Box(*row[2:6]), row[6]
+
+
+def _no_pixels(mask_id: int) -> StoreError:
+    return StoreError(f"mask {mask_id} has no pixels in this store")
 
 
 def masks_of_image(

@@ -23,6 +23,7 @@ from mseg_curate.core.consensus import (
     parse_policy,
 )
 from mseg_curate.store.bulk import bulk_insert
+from mseg_curate.store.standing import stands
 
 __all__ = [
     "count_open_slots",
@@ -184,7 +185,7 @@ def _standing_votes(
     for decision_id, annotator_id, outcome, label, mode in connection.exec_driver_sql(
         "SELECT id, annotator_id, outcome, label_class_id, mode FROM decision AS d "
         "WHERE mask_id = ? AND outcome <> 'withdrawn' "
-        "AND NOT EXISTS (SELECT 1 FROM decision AS later WHERE later.supersedes_id = d.id) ORDER BY id",
+        f"AND {stands('d')} ORDER BY id",
         (mask_id,),
     ):
         if mode == "adjudication":

@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 
 from mseg_curate.store.bulk import bulk_insert
 from mseg_curate.store.leases import rewind_cursors
+from mseg_curate.store.standing import stands
 
 __all__ = [
     "add_examples",
@@ -90,7 +91,7 @@ def disputed_masks(connection: Connection, task_id: int) -> list[int]:
         "SELECT x.mask_id FROM task_mask AS x JOIN decision AS d ON d.mask_id = x.mask_id "
         "WHERE x.task_id = ? AND x.status <> 'adjudicated' AND d.mode <> 'adjudication' "
         "AND d.outcome <> 'withdrawn' "
-        "AND NOT EXISTS (SELECT 1 FROM decision AS later WHERE later.supersedes_id = d.id) "
+        f"AND {stands('d')} "
         "GROUP BY x.mask_id HAVING COUNT(DISTINCT d.outcome || COALESCE(d.label_class_id, '')) > 1",
         (task_id,),
     )

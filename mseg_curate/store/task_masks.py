@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from mseg_curate.readers.mask_csv import MaskKey
+from mseg_curate.store.standing import stands
 
 __all__ = ["SureMask", "find_task_masks", "sure_masks"]
 
@@ -71,7 +72,7 @@ def sure_masks(connection: Connection, task_id: int) -> list[SureMask]:
         "  SELECT d.id, d.mask_id, d.outcome, d.label_class_id, d.mode = 'adjudication' AS is_final "
         "  FROM task_mask AS x JOIN decision AS d ON d.mask_id = x.mask_id "
         "  WHERE x.task_id = :task AND d.outcome <> 'withdrawn' "
-        "  AND NOT EXISTS (SELECT 1 FROM decision AS later WHERE later.supersedes_id = d.id)), "
+        f"  AND {stands('d')}), "
         "counted AS ("
         "  SELECT mask_id, SUM(NOT is_final) AS votes, MAX(CASE WHEN is_final THEN id END) AS final, "
         "  MIN(CASE WHEN NOT is_final THEN id END) AS first, "

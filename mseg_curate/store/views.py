@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from mseg_curate.store.annotators import TIMED
 from mseg_curate.store.gold import ANSWERS
+from mseg_curate.store.standing import stands
 
 __all__ = ["VIEWS"]
 
@@ -14,7 +15,7 @@ _CURRENT_MAPPING = """
 SELECT dataset_id, MAX(id) AS mapping_revision_id FROM mapping_revision GROUP BY dataset_id
 """
 
-_STANDS = "NOT EXISTS (SELECT 1 FROM decision AS later WHERE later.supersedes_id = x.id)"
+_STANDS = stands("x")
 _IS_VOTE = f"x.outcome <> 'withdrawn' AND x.mode <> 'adjudication' AND {_STANDS}"
 
 

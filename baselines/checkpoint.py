@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from baselines.models import PSPNet
+from baselines.networks import Network
 from mseg_curate.errors import TrainingError
 from mseg_curate.files import write_bytes_atomically
 
@@ -44,7 +44,7 @@ class TrainState:
 
 def write_checkpoint(
     path: Path,
-    model: PSPNet,
+    model: Network,
     *,
     optimizer: torch.optim.Optimizer,
     state: TrainState,
@@ -71,7 +71,7 @@ def write_checkpoint(
 
 
 def read_checkpoint(
-    path: Path, model: PSPNet, *, optimizer: torch.optim.Optimizer, identity: str
+    path: Path, model: Network, *, optimizer: torch.optim.Optimizer, identity: str
 ) -> TrainState:
     """Restore model and optimiser from `path`; a missing file is the start of a run.
 
@@ -135,7 +135,7 @@ def describe_difference(found: str | None, expected: str) -> str:
     return "; ".join(f"{name} expected {ours[name]}, found {theirs.get(name)}" for name in names)
 
 
-def _trainable(model: PSPNet) -> list[tuple[str, nn.Parameter]]:
+def _trainable(model: Network) -> list[tuple[str, nn.Parameter]]:
     return [(name, value) for name, value in model.named_parameters() if value.requires_grad]
 
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from baselines.config import EvalConfig
 from baselines.data import check_sizes, resize_image, shorter_side
 from baselines.exports import ClassIndex, ZeroShotSet
-from baselines.models import PSPNet, upsample_bilinear
+from baselines.networks import Network, upsample_bilinear
 from mseg_curate.core.metrics import ImageCounts, confusion_matrix
 from mseg_curate.errors import ExportError, InputError, TrainingStoppedError
 from mseg_curate.images import read_image, read_label
@@ -30,7 +30,7 @@ TEST_IGNORE_LABEL = 255
 
 
 def evaluate(
-    model: PSPNet,
+    model: Network,
     test: ZeroShotSet,
     *,
     index: ClassIndex,
@@ -93,7 +93,7 @@ def sum_sources(test: ZeroShotSet, index: ClassIndex) -> Tensor:
 
 
 def predict_label_map(
-    model: PSPNet, image: npt.NDArray[np.uint8], *, sources: Tensor, evaluation: EvalConfig
+    model: Network, image: npt.NDArray[np.uint8], *, sources: Tensor, evaluation: EvalConfig
 ) -> npt.NDArray[np.uint8]:
     """Predict the test class of every pixel: (H, W, 3) uint8 RGB to (H, W) uint8.
 
@@ -113,7 +113,7 @@ def predict_label_map(
     return label_map
 
 
-def _score_crops(model: PSPNet, image: Tensor, sources: Tensor, evaluation: EvalConfig) -> Tensor:
+def _score_crops(model: Network, image: Tensor, sources: Tensor, evaluation: EvalConfig) -> Tensor:
     """Average the summed probabilities over crops: (3, H, W) uint8 to (k, H, W) float32."""
     crop = evaluation.crop_px
     height, width = int(image.shape[1]), int(image.shape[2])
@@ -140,7 +140,7 @@ def _score_crops(model: PSPNet, image: Tensor, sources: Tensor, evaluation: Eval
     return (scores / seen)[:, top : top + height, left : left + width]
 
 
-def _score_batch(model: PSPNet, crops: Tensor, sources: Tensor, evaluation: EvalConfig) -> Tensor:
+def _score_batch(model: Network, crops: Tensor, sources: Tensor, evaluation: EvalConfig) -> Tensor:
     """Sum probabilities per test class: (N, 3, crop, crop) to (N, k, crop, crop)."""
     count, size_hw = len(crops), (crops.shape[2], crops.shape[3])
     if evaluation.flip:

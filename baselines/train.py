@@ -30,7 +30,7 @@ from baselines.config import TrainConfig
 from baselines.data import CachedSample, Draw, SampleCache, Sampler
 from baselines.exports import IGNORE, Export
 from baselines.losses import set_cross_entropy
-from baselines.models import PSPNet, build_model, upsample_bilinear
+from baselines.networks import Network, build_network, upsample_bilinear
 from mseg_curate.errors import TrainingError, TrainingStoppedError
 from mseg_curate.files import write_text_atomically
 
@@ -44,7 +44,7 @@ STEPS_AHEAD: Final = 4  # batches that reader threads prepare while the device w
 class TrainOutcome:
     """A trained network; `final_loss` is the mean over the last logged window of steps."""
 
-    model: PSPNet
+    model: Network
     steps: int
     train_s: float
     final_loss: float
@@ -84,7 +84,7 @@ def train(
     not finite, TrainingStoppedError when asked to stop.
     """
     place = torch.device(choose_device(device))
-    model = build_model(config, classes=export.outputs, seed=seed)
+    model = build_network(config, classes=export.outputs, seed=seed)
     model = model.to(device=place, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = build_optimizer(model, config)
     checkpoint, log = run_dir / CHECKPOINT_NAME, run_dir / "log.jsonl"
@@ -135,7 +135,7 @@ def train(
 
 
 def compute_loss(
-    model: PSPNet,
+    model: Network,
     images: Tensor,
     labels: Tensor,
     *,
@@ -187,7 +187,7 @@ def read_batches(
         pool.shutdown(cancel_futures=True)
 
 
-def build_optimizer(model: PSPNet, config: TrainConfig) -> torch.optim.Optimizer:
+def build_optimizer(model: Network, config: TrainConfig) -> torch.optim.Optimizer:
     """Make the optimiser; each group carries the `factor` by which its rate differs."""
     backbone, heads = model.split_parameters()
     groups = [
@@ -238,7 +238,7 @@ def _resume(
     checkpoint: Path,
     log: Path,
     *,
-    model: PSPNet,
+    model: Network,
     optimizer: torch.optim.Optimizer,
     identity: str,
 ) -> _Progress:

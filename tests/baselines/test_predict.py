@@ -15,17 +15,17 @@ from PIL import Image
 from baselines.config import EvalConfig, TrainConfig
 from baselines.data import resize_image, shorter_side
 from baselines.exports import read_export
-from baselines.models import PSPNet, build_model
+from baselines.networks import Network, build_network
 from baselines.predict import evaluate, place_crops, predict_label_map, sum_sources
 from mseg_curate.core.metrics import confusion_matrix
 from mseg_curate.errors import ExportError, TrainingStoppedError
 
 
 @pytest.fixture
-def model(quick_config: TrainConfig) -> PSPNet:
+def model(quick_config: TrainConfig) -> Network:
     """A network of random weights that is not undecided, in evaluation."""
     torch.manual_seed(0)
-    network = build_model(quick_config, classes=4, seed=0)
+    network = build_network(quick_config, classes=4, seed=0)
     torch.nn.init.normal_(network.cls[4].weight, std=2.0)  # type: ignore[arg-type]
     patches = torch.stack([draw_patches(seed, (41, 41)) for seed in range(4)])
     for _ in range(8):  # batch statistics, so that the features differ from place to place
@@ -43,7 +43,7 @@ def draw_patches(seed: int, size_hw: tuple[int, int]) -> torch.Tensor:
 
 
 def predict_naively(
-    model: PSPNet,
+    model: Network,
     image: npt.NDArray[np.uint8],
     sources: npt.NDArray[np.float32],
     config: EvalConfig,
@@ -88,7 +88,7 @@ def predict_naively(
 @pytest.mark.parametrize("size_hw", [(40, 56), (30, 100), (70, 50)])
 @pytest.mark.parametrize("base_px", [30, 60])
 def test_prediction_equals_the_naive_protocol(
-    model: PSPNet, size_hw: tuple[int, int], base_px: int, flip: bool
+    model: Network, size_hw: tuple[int, int], base_px: int, flip: bool
 ) -> None:
     """Crops, mirroring, summing, resizing and argmax agree, up to ties of rounding."""
     image = draw_patches(99, size_hw).permute(1, 2, 0).numpy()
@@ -109,7 +109,7 @@ def test_sources_skip_what_no_training_class_can_become(export_dir: Path) -> Non
 
 
 def test_counts_are_those_of_the_predictions(
-    export_dir: Path, model: PSPNet, quick_evaluation: EvalConfig
+    export_dir: Path, model: Network, quick_evaluation: EvalConfig
 ) -> None:
     """Counts per image and the confusion matrix agree with maps predicted one by one."""
     export = read_export(export_dir)
@@ -141,7 +141,7 @@ def test_counts_are_those_of_the_predictions(
 
 
 def test_a_test_without_any_source_predicts_nothing_valid(
-    export_dir: Path, model: PSPNet, quick_evaluation: EvalConfig
+    export_dir: Path, model: Network, quick_evaluation: EvalConfig
 ) -> None:
     """Where no class can be predicted every valid pixel lands in the last column."""
     export = read_export(export_dir)
@@ -152,7 +152,7 @@ def test_a_test_without_any_source_predicts_nothing_valid(
 
 
 def test_a_test_label_out_of_range_names_its_file(
-    export_dir: Path, model: PSPNet, quick_evaluation: EvalConfig
+    export_dir: Path, model: Network, quick_evaluation: EvalConfig
 ) -> None:
     """A test label map with an id of no class is an ExportError with the path."""
     export = read_export(export_dir)
@@ -164,7 +164,7 @@ def test_a_test_label_out_of_range_names_its_file(
 
 
 def test_evaluation_can_be_stopped(
-    export_dir: Path, model: PSPNet, quick_evaluation: EvalConfig
+    export_dir: Path, model: Network, quick_evaluation: EvalConfig
 ) -> None:
     """Between two images a stop is answered with an error that says how to go on."""
     export = read_export(export_dir)

@@ -11,14 +11,14 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from baselines.backbones import DepthwiseConv, convolve_in_batch
 from baselines.config import PRESETS, TrainConfig
-from baselines.models import (
-    build_model,
-    load_backbone_weights,
+from baselines.networks import (
+    build_network,
+    load_weights,
     pool_average,
     upsample_bilinear,
 )
+from baselines.networks.backbones import DepthwiseConv, convolve_in_batch
 from mseg_curate.errors import TrainingError
 
 
@@ -41,7 +41,7 @@ def test_logits_have_the_size_of_the_output_stride(
     backbone: str, output_stride: int, size_hw: tuple[int, int]
 ) -> None:
     """Both heads give (N, classes, ceil(H / stride), ceil(W / stride))."""
-    model = build_model(make_config(backbone, output_stride), classes=5, seed=0).train()
+    model = build_network(make_config(backbone, output_stride), classes=5, seed=0).train()
     logits, aux = model(torch.rand(2, 3, *size_hw) * 255)
     expected = (2, 5, *(-(-side // output_stride) for side in size_hw))
     assert logits.shape == expected
@@ -62,7 +62,7 @@ def dilations(stage: nn.Module) -> set[tuple[int, int]]:
 @pytest.mark.parametrize("backbone", ["resnet18", "resnet50"])
 def test_resnet_stages_are_dilated_from_their_first_block_on(backbone: str) -> None:
     """At stride 8 all 3 × 3 of layer3 are dilated by 2, of layer4 by 4, and none strides."""
-    model = build_model(make_config(backbone, 8), classes=3, seed=0)
+    model = build_network(make_config(backbone, 8), classes=3, seed=0)
     assert dilations(model.get_submodule("layer3")) == {(2, 1)}
     assert dilations(model.get_submodule("layer4")) == {(4, 1)}
     assert dilations(model.get_submodule("layer2")) == {(1, 2), (1, 1)}
@@ -72,7 +72,7 @@ def test_published_pspnet50_has_its_names_and_shapes() -> None:
     """Names and shapes are those under which PSPNet weights travel."""
     config = PRESETS["paper"]
     with torch.device("meta"):
-        model = build_model(config, classes=150, seed=0)
+        model = build_network(config, classes=150, seed=0)
     shapes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     expected = {
         "layer0.0.weight": (64, 3, 3, 3),
@@ -99,12 +99,12 @@ def test_published_pspnet50_has_its_names_and_shapes() -> None:
 
 def test_mobilenet_v2_strides_16_and_dilates_the_rest() -> None:
     """The published plan of strides becomes dilation past the output stride."""
-    model = build_model(make_config("mobilenet_v2", 16), classes=3, seed=0)
+    model = build_network(make_config("mobilenet_v2", 16), classes=3, seed=0)
     features = model.get_submodule("features")
     assert dilations(features[13]) == {(1, 1)}  # type: ignore[index]
     for number in (14, 15, 16, 17):
         assert dilations(features[number]) == {(2, 1)}  # type: ignore[index]
-    deeper = build_model(make_config("mobilenet_v2", 8), classes=3, seed=0)
+    deeper = build_network(make_config("mobilenet_v2", 8), classes=3, seed=0)
     assert dilations(deeper.get_submodule("features.10")) == {(2, 1)}
     assert dilations(deeper.get_submodule("features.17")) == {(4, 1)}
 
@@ -168,7 +168,7 @@ def test_equal_seeds_give_equal_networks_and_leave_the_random_state_alone() -> N
     """The seed alone decides the start, and building consumes no random numbers."""
     config = make_config("resnet18", 8)
     before = torch.random.get_rng_state()
-    first, again, other = (build_model(config, classes=3, seed=seed) for seed in (1, 1, 2))
+    first, again, other = (build_network(config, classes=3, seed=seed) for seed in (1, 1, 2))
     assert torch.equal(before, torch.random.get_rng_state())
     for name, value in first.state_dict().items():
         assert torch.equal(value, again.state_dict()[name])
@@ -178,7 +178,7 @@ def test_equal_seeds_give_equal_networks_and_leave_the_random_state_alone() -> N
 def test_frozen_blocks_stay_as_they_are() -> None:
     """Frozen blocks get no gradient and keep their batch statistics in training."""
     config = replace(make_config("mobilenet_v2", 16), frozen_blocks=4)
-    model = build_model(config, classes=3, seed=0).train()
+    model = build_network(config, classes=3, seed=0).train()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     logits, _ = model(torch.rand(2, 3, 33, 33) * 255)
     logits.sum().backward()
@@ -194,7 +194,7 @@ def test_frozen_blocks_stay_as_they_are() -> None:
 
 def save_backbone(path: Path, config: TrainConfig, **changes: Tensor) -> None:
     """Write the backbone of another seed as a weights file, with some entries changed."""
-    source = build_model(config, classes=3, seed=9)
+    source = build_network(config, classes=3, seed=9)
     table = {
         name: value
         for name, value in source.state_dict().items()
@@ -208,9 +208,9 @@ def test_weights_reach_the_backbone_and_no_head(tmp_path: Path) -> None:
     config = make_config("resnet18", 8)
     path = tmp_path / "weights.safetensors"
     save_backbone(path, config, **{"fc.weight": torch.zeros(10, 4)})
-    ours = build_model(replace(config, weights=path), classes=3, seed=0).state_dict()
-    source = build_model(config, classes=3, seed=9).state_dict()
-    random = build_model(config, classes=3, seed=0).state_dict()
+    ours = build_network(replace(config, weights=path), classes=3, seed=0).state_dict()
+    source = build_network(config, classes=3, seed=9).state_dict()
+    random = build_network(config, classes=3, seed=0).state_dict()
     assert torch.equal(ours["layer4.1.conv2.weight"], source["layer4.1.conv2.weight"])
     assert torch.equal(ours["cls.0.weight"], random["cls.0.weight"])
 
@@ -218,7 +218,7 @@ def test_weights_reach_the_backbone_and_no_head(tmp_path: Path) -> None:
 def test_stem_names_of_a_plain_classifier_are_understood(tmp_path: Path) -> None:
     """conv1 … bn3 of a deep-stem classifier land in layer0."""
     config = make_config("resnet18", 8)
-    source = build_model(config, classes=3, seed=9)
+    source = build_network(config, classes=3, seed=9)
     places = {"0": "conv1", "1": "bn1", "3": "conv2", "4": "bn2", "6": "conv3", "7": "bn3"}
     table = {}
     for name, value in source.state_dict().items():
@@ -229,8 +229,8 @@ def test_stem_names_of_a_plain_classifier_are_understood(tmp_path: Path) -> None
         elif name.startswith(source.backbone_names):
             table[name] = value
     torch.save({"state_dict": table}, tmp_path / "weights.pth")
-    model = build_model(config, classes=3, seed=0)
-    load_backbone_weights(model, tmp_path / "weights.pth")
+    model = build_network(config, classes=3, seed=0)
+    load_weights(model, tmp_path / "weights.pth")
     assert torch.equal(model.state_dict()["layer0.3.weight"], table["conv2.weight"])
 
 
@@ -241,7 +241,7 @@ def test_weights_that_do_not_fit_are_listed(tmp_path: Path) -> None:
     changes = {"layer1.0.conv1.weight": torch.zeros(2, 2), "layer9.weight": torch.zeros(1)}
     save_backbone(path, config, **changes)
     with pytest.raises(TrainingError) as caught:
-        build_model(replace(config, weights=path), classes=3, seed=0)
+        build_network(replace(config, weights=path), classes=3, seed=0)
     assert "layer1.0.conv1.weight: expected (8, 16, 3, 3), found (2, 2)" in str(caught.value)
     assert "layer9.weight: not part of this network" in str(caught.value)
 
@@ -252,17 +252,17 @@ def test_unreadable_weights_are_one_error(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"weights{suffix}"
     config = replace(make_config("resnet18", 8), weights=path)
     with pytest.raises(TrainingError, match="no such weights file"):
-        build_model(config, classes=3, seed=0)
+        build_network(config, classes=3, seed=0)
     path.write_bytes(b"not weights at all")
     with pytest.raises(TrainingError, match="cannot be read"):
-        build_model(config, classes=3, seed=0)
+        build_network(config, classes=3, seed=0)
 
 
 @pytest.mark.real_data
 def test_real_mobilenet_weights_fit(shared_data: Path) -> None:
     """ImageNet weights of MobileNetV2 load under their published names."""
     path = shared_data / "weights" / "mobilenet_v2_imagenet_from_int8_tflite.pth"
-    model = build_model(replace(PRESETS["small"], weights=path), classes=4, seed=0)
+    model = build_network(replace(PRESETS["small"], weights=path), classes=4, seed=0)
     loaded = torch.load(path, weights_only=True)
     name = "features.17.conv.2.weight"
     assert torch.equal(model.state_dict()[name], loaded[name])

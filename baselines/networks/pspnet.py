@@ -12,11 +12,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from baselines.backbones import Backbone, build_backbone
 from baselines.config import TrainConfig
+from baselines.networks.backbones import Backbone, build_backbone
 from mseg_curate.errors import SHOWN_PROBLEMS, TrainingError
 
-__all__ = ["PSPNet", "build_model", "load_backbone_weights", "pool_average", "upsample_bilinear"]
+__all__ = ["Network", "build_network", "load_weights", "pool_average", "upsample_bilinear"]
 
 PYRAMID_BINS: Final = (1, 2, 3, 6)
 AUX_BLOCK_NAMES: Final = ("ppm.", "cls.", "aux.")
@@ -51,7 +51,7 @@ class PyramidPooling(nn.Module):
         return torch.cat(branches, dim=1)
 
 
-class PSPNet(nn.Module):
+class Network(nn.Module):
     """A network from RGB images to class logits at the backbone's resolution."""
 
     def __init__(
@@ -89,7 +89,7 @@ class PSPNet(nn.Module):
         for block in self._blocks[: self.frozen_blocks]:
             block.requires_grad_(False)
 
-    def train(self, mode: bool = True) -> PSPNet:
+    def train(self, mode: bool = True) -> Network:
         """Switch to training; frozen blocks keep their batch statistics."""
         super().train(mode)
         for block in self._blocks[: self.frozen_blocks]:
@@ -146,14 +146,14 @@ def _initialise(model: nn.Module) -> None:
                 nn.init.zeros_(module.bias)
 
 
-def build_model(config: TrainConfig, *, classes: int, seed: int) -> PSPNet:
+def build_network(config: TrainConfig, *, classes: int, seed: int) -> Network:
     """Build the network of `config` with `classes` outputs; equal seeds give equal parameters.
 
     Raises TrainingError where `config.weights` do not fit the backbone.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = PSPNet(
+        model = Network(
             build_backbone(config.backbone, width=config.width, output_stride=config.output_stride),
             classes=classes,
             head_channels=config.head_channels,
@@ -162,11 +162,11 @@ def build_model(config: TrainConfig, *, classes: int, seed: int) -> PSPNet:
             frozen_blocks=config.frozen_blocks,
         )
     if config.weights is not None:
-        load_backbone_weights(model, config.weights)
+        load_weights(model, config.weights)
     return model
 
 
-def load_backbone_weights(model: PSPNet, path: Path) -> None:
+def load_weights(model: Network, path: Path) -> None:
     """Load published backbone weights (.pth or .safetensors); heads keep their random start.
 
     Raises TrainingError that lists the names that are missing, unknown or of another shape.

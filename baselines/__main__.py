@@ -1,31 +1,145 @@
-"""Train and compare arms without the rest of the tool.
+"""Train and compare without the rest of the tool: on exports that lie there, by one process or by many.
 
     python -m baselines --arm relabeled=exports/relabeled --arm unrelabeled=exports/unrelabeled \
         --out runs --preset small --weights mobilenet_v2.pth --seeds 0,1,2
+    torchrun --nproc-per-node 4 -m baselines --arm … --out runs
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+import functools
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, Final
 
 import click
-import numpy as np
 
-from baselines.config import EVALUATIONS, PRESETS, override
-from baselines.experiment import run_experiment
-from baselines.results import RunResult, group_counts
-from mseg_curate.core.compare import Difference, compare_arms
-from mseg_curate.core.metrics import Mode
+from baselines.recipe import TABLES, Recipe, Study, choose_study, make_recipe
 from mseg_curate.errors import InputError, MsegCurateError
 
-BOOTSTRAP_SEED = 0
+__all__ = ["main", "training_options"]
 
+FILE: Final = click.Path(path_type=Path, dir_okay=False)
 
-@click.command(
-    help="Train PSPNet on every arm of an export with every seed, and compare zero-shot."
+# What `make_recipe` takes under the name that the option has.
+_RECIPE: Final = (
+    "settings",
+    "eval_settings",
+    "weights",
+    "weights_sha256",
+    "seeds",
+    "validate",
+    "predictions",
+    "sample_every",
+    "deterministic",
+    "device",
+    "jobs",
 )
+_OPTIONS: Final = (
+    click.option("--seeds", default="0,1,2", show_default=True, help="Seeds, separated by commas."),
+    click.option(
+        "--preset",
+        type=click.Choice(["paper", "small", "tiny"]),
+        default="small",
+        show_default=True,
+        help="paper: the published recipe; small: two cores; tiny: drawn scenes.",
+    ),
+    click.option(
+        "--weights", type=FILE, help="Backbone weights; without, training starts at random."
+    ),
+    click.option("--weights-sha256", metavar="HEX", help="Refuse weights of another SHA-256."),
+    click.option(
+        "--set", "settings", multiple=True, metavar="NAME=VALUE", help="Change the preset."
+    ),
+    click.option(
+        "--set-eval",
+        "eval_settings",
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="The same for evaluation.",
+    ),
+    click.option(
+        "--validate",
+        is_flag=True,
+        help="Evaluate on the training datasets' other splits, too.",
+    ),
+    click.option("--predictions", is_flag=True, help="Write the predicted label maps."),
+    click.option(
+        "--sample-every",
+        type=click.IntRange(0),
+        default=0,
+        metavar="STEPS",
+        help="Write pictures of predictions while it trains.",
+    ),
+    click.option(
+        "--deterministic", is_flag=True, help="The same bits every time on a GPU, at some cost."
+    ),
+    click.option(
+        "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True
+    ),
+    click.option(
+        "--jobs",
+        type=click.IntRange(1),
+        default=1,
+        show_default=True,
+        help="Runs at a time; they share the cores.",
+    ),
+    click.option("--quiet", is_flag=True, help="No progress bar."),
+    click.option(
+        "--table",
+        type=click.Choice(TABLES),
+        help="zero-shot: MSeg's table; ladder: PSPNet's, part by part; instead of comparing arms.",
+    ),
+    click.option(
+        "--networks",
+        metavar="NAMES",
+        help="Compare networks instead of arms, such as fcn8s,segnet,pspnet, or all.",
+    ),
+    click.option("--deeper-weights", type=FILE, help="Weights of the ladder's deeper backbone."),
+)
+
+
+def training_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of a training, which it receives as `study` and `recipe`."""
+
+    @functools.wraps(command)
+    def call(
+        *,
+        preset: str,
+        quiet: bool,
+        table: str | None,
+        networks: str | None,
+        deeper_weights: Path | None,
+        **options: Any,
+    ) -> None:
+        chosen = {name: options.pop(name) for name in _RECIPE}
+        try:
+            study = choose_study(table, networks=networks, deeper_weights=deeper_weights)
+            recipe = make_recipe(preset, progress=not quiet, **chosen)
+        except InputError as error:
+            raise click.UsageError(str(error)) from error
+        command(study=study, recipe=recipe, **options)
+
+    for option in reversed(_OPTIONS):
+        call = option(call)
+    return call
+
+
+def one_line_errors(command: Callable[..., None]) -> Callable[..., None]:
+    """Let expected errors end a command with one line."""
+
+    @functools.wraps(command)
+    def call(**options: object) -> None:
+        try:
+            command(**options)
+        except MsegCurateError as error:
+            raise click.ClickException(str(error)) from error
+
+    return call
+
+
+@click.command(help="Train on every arm of an export with every seed, and compare zero-shot.")
 @click.option(
     "--arm",
     "arms",
@@ -35,70 +149,36 @@ BOOTSTRAP_SEED = 0
     help="An export folder; repeat.",
 )
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Where runs are kept.")
-@click.option("--seeds", default="0,1,2", show_default=True, help="Seeds, separated by commas.")
-@click.option("--preset", default="small", show_default=True, type=click.Choice(list(PRESETS)))
-@click.option(
-    "--weights", type=click.Path(path_type=Path), help="Weights the backbone starts from."
-)
-@click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="Change one setting of the preset.",
-)
-@click.option(
-    "--set-eval",
-    "eval_settings",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="The same for the evaluation.",
-)
-@click.option(
-    "--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"])
-)
-@click.option("--jobs", default=1, show_default=True, help="Runs at a time; they share the cores.")
 @click.option(
     "--reference",
-    default="relabeled",
-    show_default=True,
+    show_default="relabeled, or the first arm",
     help="The arm the others are held against.",
 )
-@click.option(
-    "--mode", default="strict", show_default=True, type=click.Choice(["strict", "compat"])
-)
-@click.option("--quiet", is_flag=True, help="No progress bar.")
+@one_line_errors
+@training_options
 def main(
     *,
     arms: Sequence[str],
     out: Path,
-    seeds: str,
-    preset: str,
-    weights: Path | None,
-    settings: Sequence[str],
-    eval_settings: Sequence[str],
-    device: str,
-    jobs: int,
-    reference: str,
-    mode: str,
-    quiet: bool,
+    reference: str | None,
+    study: Study,
+    recipe: Recipe,
 ) -> None:
-    """Parse, run the experiment, print the table."""
-    try:
-        results = run_experiment(
-            _parse_arms(arms),
-            out,
-            config=override(replace(PRESETS[preset], weights=weights), settings),
-            evaluation=override(EVALUATIONS[preset], eval_settings),
-            seeds=_parse_seeds(seeds),
-            device=device,
-            jobs=jobs,
-            progress=not quiet,
-        )
-        for line in _describe(results, reference, "compat" if mode == "compat" else "strict"):
-            click.echo(line)
-    except MsegCurateError as error:
-        raise click.ClickException(str(error)) from error
+    """Parse, run, print the table; of many processes the first one prints."""
+    from baselines.study import conduct  # noqa: PLC0415
+
+    exports = _parse_arms(arms)
+    found = conduct(
+        study,
+        exports,
+        out,
+        recipe=recipe,
+        reference=reference or ("relabeled" if "relabeled" in exports else next(iter(exports))),
+        say=lambda line: click.echo(line, err=True),
+    )
+    if found is not None:
+        click.echo(found.summary.text)
+        click.echo(f"report: {found.report}")
 
 
 def _parse_arms(arms: Sequence[str]) -> dict[str, Path]:
@@ -108,48 +188,5 @@ def _parse_arms(arms: Sequence[str]) -> dict[str, Path]:
     return {name: Path(path) for name, _, path in pairs}
 
 
-def _parse_seeds(seeds: str) -> list[int]:
-    try:
-        return [int(seed) for seed in seeds.split(",")]
-    except ValueError:
-        raise InputError("seeds", expected="numbers such as 0,1,2", found=seeds) from None
-
-
-def _describe(results: Sequence[RunResult], reference: str, mode: Mode) -> list[str]:
-    """Lay mean IoU and differences out in lines, in percent."""
-    counts = group_counts(results)
-    arms = list(counts)
-    comparison = compare_arms(
-        counts,
-        reference=reference if reference in arms else arms[0],
-        rng=np.random.default_rng(BOOTSTRAP_SEED),
-        mode=mode,
-    )
-    harmonic = "harmonic mean"
-    width = max(map(len, [*comparison.tests, harmonic]))
-    lines = [f"mean IoU in percent ({mode}), seeds: {comparison.seeds}"]
-    for test in comparison.tests:
-        cells = [f"{arm} {100 * comparison.mean_iou[arm][test]:.1f}" for arm in arms]
-        lines.append(f"{test:<{width}}  " + "  ".join(cells))
-    cells = [f"{arm} {100 * comparison.harmonic[arm]:.1f}" for arm in arms]
-    lines.append(f"{harmonic:<{width}}  " + "  ".join(cells))
-    for arm, by_test in comparison.differences.items():
-        lines.append(f"{comparison.reference} minus {arm}")
-        named = {**by_test, harmonic: comparison.harmonic_differences[arm]}
-        lines.extend(f"  {name:<{width}}  {_word(found)}" for name, found in named.items())
-    lines.extend(
-        f"{test}: not counted: {', '.join(names)}"
-        for test, names in comparison.left_out.items()
-        if names
-    )
-    return [*lines, comparison.note]
-
-
-def _word(found: Difference) -> str:
-    verdict = "" if found.distinguishable else "  not distinguishable"
-    interval = f"[{100 * found.low:+.1f}, {100 * found.high:+.1f}]"
-    return f"{100 * found.value:+.1f} {interval}{verdict}"
-
-
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

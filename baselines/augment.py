@@ -1,11 +1,11 @@
-"""Random scale, rotation, mirroring and crop as one affine map per sample, then blur."""
+"""Random scale, rotation, mirroring and crop as one affine map per sample, for a whole batch at once, then blur."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
 import numpy as np
 import torch
@@ -16,7 +16,15 @@ from baselines.config import TrainConfig
 from baselines.data import CachedSample
 from baselines.exports import IGNORE
 
-__all__ = ["Augmentation", "augment_batch", "choose_augmentation"]
+__all__ = [
+    "Augmentation",
+    "PackedBatch",
+    "choose_augmentation",
+    "cut_crops",
+    "pack_batch",
+]
+
+Theta: TypeAlias = tuple[tuple[float, float, float], tuple[float, float, float]]
 
 # Half of 0 … 255: the shifts of `jitter` are in units of it.
 COLOUR_RANGE: Final = 127.5
@@ -32,7 +40,7 @@ class Augmentation:
     the mean, are multiplied by `contrast` and moved by `shift` (in units of 0 … 255).
     """
 
-    theta: tuple[tuple[float, float, float], tuple[float, float, float]]
+    theta: Theta
     blur: bool
     contrast: float = 1.0
     shift: tuple[float, float, float] = (0.0, 0.0, 0.0)
@@ -81,45 +89,114 @@ def _choose_offset(chance: float, extent: float, crop_px: int) -> float:
     return min(int(chance * (room + 1)), room) + crop_px / 2 - extent / 2
 
 
-def augment_batch(
+@dataclass(frozen=True)
+class PackedBatch:
+    """What the crops of a batch are cut from, padded to one size.
+
+    `pixels` is (N, 4, h, w) uint8: red, green, blue, and 1 inside the image, 0 outside. `labels` is
+    (N, h, w) int16: label − IGNORE, 0 outside. `choices` is (N, 10) float32: theta in the padded extents,
+    contrast, shift. `datasets` is (N,) int64. `blurred` are the numbers of the samples to blur.
+    """
+
+    pixels: Tensor
+    labels: Tensor
+    choices: Tensor
+    datasets: Tensor
+    blurred: Tensor
+
+    def move_to(self, device: torch.device) -> PackedBatch:
+        """Return the batch on `device`; copies from pinned memory are not waited for."""
+        tensors = (self.pixels, self.labels, self.choices, self.datasets, self.blurred)
+        return PackedBatch(*(tensor.to(device, non_blocking=True) for tensor in tensors))
+
+
+def pack_batch(
     samples: Sequence[CachedSample],
     augmentations: Sequence[Augmentation],
     *,
-    crop_px: int,
-    mean: Tensor,
-) -> tuple[Tensor, Tensor]:
-    """Cut one crop out of each sample.
+    datasets: Sequence[int],
+    pinned: bool = False,
+) -> PackedBatch:
+    """Copy the part of each sample that its crop can see into one tensor, in pinned memory where asked."""
+    windows = [
+        _see_window(augmentation.theta, sample.size_hw)
+        for sample, augmentation in zip(samples, augmentations, strict=True)
+    ]
+    high, wide = (
+        max(window[axis].stop - window[axis].start for window in windows) for axis in (0, 1)
+    )
+    number = len(samples)
+    pixels = torch.zeros(number, 4, high, wide, dtype=torch.uint8, pin_memory=pinned)
+    labels = torch.zeros(number, high, wide, dtype=torch.int16, pin_memory=pinned)
+    choices = []
+    for place, (sample, augmentation) in enumerate(zip(samples, augmentations, strict=True)):
+        rows, columns = windows[place]
+        height, width = rows.stop - rows.start, columns.stop - columns.start
+        pixels[place, :3, :height, :width] = sample.image[:, rows, columns]
+        pixels[place, 3, :height, :width] = 1
+        torch.sub(sample.labels[rows, columns], IGNORE, out=labels[place, :height, :width])
+        across = _move_axis(augmentation.theta[0], sample.size_hw[1], columns.start, wide)
+        down = _move_axis(augmentation.theta[1], sample.size_hw[0], rows.start, high)
+        choices.append((*across, *down, augmentation.contrast, *augmentation.shift))
+    small = (
+        torch.tensor(choices, dtype=torch.float32),
+        torch.tensor(datasets, dtype=torch.int64),
+        torch.tensor(
+            [n for n, chosen in enumerate(augmentations) if chosen.blur], dtype=torch.int64
+        ),
+    )
+    return PackedBatch(pixels, labels, *(each.pin_memory() if pinned else each for each in small))
 
-    Returns images (N, 3, crop, crop) float32 in 0 … 255 and labels (N, crop, crop) int64 on the
-    device of `mean` (1, 3, 1, 1). Images are sampled bilinearly, labels by the nearest pixel;
-    outside the image lie the mean colour and IGNORE.
+
+def _see_window(theta: Theta, size_hw: tuple[int, int]) -> tuple[slice, slice]:
+    """Return the rows and columns of an image that a crop's pixels are interpolated from, or more."""
+    slices = []
+    for (by_x, by_y, shift), extent in ((theta[1], size_hw[0]), (theta[0], size_hw[1])):
+        reach = abs(by_x) + abs(by_y)
+        first, last = (((shift + side * reach + 1) * extent - 1) / 2 for side in (-1, 1))
+        start = min(max(0, math.floor(first) - 1), extent - 1)
+        slices.append(slice(start, max(start + 1, min(extent, math.ceil(last) + 2))))
+    return slices[0], slices[1]
+
+
+def _move_axis(
+    row: tuple[float, float, float], extent: int, start: int, padded: int
+) -> tuple[float, float, float]:
+    """Express −1 … 1 of an axis of `extent` pixels in that of `padded` pixels which begins at `start`."""
+    by_x, by_y, shift = row
+    scale = extent / padded
+    return by_x * scale, by_y * scale, shift * scale + (extent - 2 * start) / padded - 1
+
+
+def cut_crops(batch: PackedBatch, *, crop_px: int, mean: Tensor) -> tuple[Tensor, Tensor]:
+    """Cut one crop out of each sample, all of them at once, on the batch's device.
+
+    Returns images (N, 3, crop, crop) float32 in 0 … 255 and labels (N, crop, crop) int64. `mean` is
+    (1, 3, 1, 1). Images are sampled bilinearly, labels by the nearest pixel; outside the image lie the
+    mean colour and IGNORE.
     """
-    images, labels = [], []
-    for sample, augmentation in zip(samples, augmentations, strict=True):
-        image, label_map = _cut(sample, augmentation, crop_px, mean)
-        images.append(image)
-        labels.append(label_map)
-    batch = torch.cat(images)
-    blurred = [number for number, chosen in enumerate(augmentations) if chosen.blur]
-    if blurred:
-        batch[blurred] = _blur(batch[blurred])
-    return batch, torch.cat(labels)
+    grid = _spread_grid(batch.choices, crop_px)
+    sampled = F.grid_sample(batch.pixels.float(), grid, "bilinear", "zeros", align_corners=False)
+    # The fourth channel is how much of a pixel lies inside: the rest is of the mean colour.
+    image, inside = sampled[:, :3], sampled[:, 3:]
+    contrast, shift = batch.choices[:, 6:7, None, None], batch.choices[:, 7:, None, None]
+    image.mul_(contrast).addcmul_(inside, shift - mean * contrast).add_(mean)
+    if len(batch.blurred):
+        image[batch.blurred] = _blur(image[batch.blurred])
+    numbers = batch.labels[:, None].float()
+    labels = F.grid_sample(numbers, grid, "nearest", "zeros", align_corners=False)
+    return image, labels[:, 0].long().add_(IGNORE)
 
 
-def _cut(
-    sample: CachedSample, augmentation: Augmentation, crop_px: int, mean: Tensor
-) -> tuple[Tensor, Tensor]:
-    theta = torch.tensor([augmentation.theta], dtype=torch.float32, device=mean.device)
-    grid = F.affine_grid(theta, [1, 1, crop_px, crop_px], align_corners=False)
-    # Outside the image grid_sample reads zeros, so zero must be what belongs there.
-    centred = sample.image[None].to(mean.device).float() - mean
-    if augmentation.contrast != 1.0 or any(augmentation.shift):
-        shift = torch.tensor(augmentation.shift, dtype=torch.float32, device=mean.device)
-        centred = centred * augmentation.contrast + shift.view(1, 3, 1, 1)
-    image = F.grid_sample(centred, grid, "bilinear", "zeros", align_corners=False) + mean
-    shifted = sample.labels[None, None].to(mean.device).float() - IGNORE
-    label_map = F.grid_sample(shifted, grid, "nearest", "zeros", align_corners=False) + IGNORE
-    return image, label_map[:, 0].round().long()
+def _spread_grid(choices: Tensor, crop_px: int) -> Tensor:
+    """Return the (N, crop, crop, 2) places of a crop's pixels; as affine_grid does, but not by a product."""
+    middles = (2 * torch.arange(crop_px, device=choices.device) + 1) / crop_px - 1
+    grid = choices.new_empty(len(choices), crop_px, crop_px, 2)
+    for axis, first in ((0, 0), (1, 3)):
+        by_x, by_y, shift = choices[:, first : first + 3, None].unbind(1)
+        across, down = by_x * middles, by_y * middles + shift
+        torch.add(across[:, None, :], down[:, :, None], out=grid[..., axis])
+    return grid
 
 
 def _blur(images: Tensor) -> Tensor:

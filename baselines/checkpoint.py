@@ -9,9 +9,11 @@ from typing import Final
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from baselines.averaging import WeightAverage
+from baselines.distributed import ALONE, World, share_bytes
 from baselines.networks import Network
 from mseg_curate.errors import TrainingError
 from mseg_curate.files import write_bytes_atomically
@@ -22,6 +24,7 @@ __all__ = [
     "describe_difference",
     "read_checkpoint",
     "read_identity",
+    "read_weights",
     "write_checkpoint",
 ]
 
@@ -29,6 +32,8 @@ CHECKPOINT_NAME: Final = "checkpoint.safetensors"
 
 MODEL: Final = "model."
 OPTIMIZER: Final = "optimizer."
+AVERAGE: Final = "average."
+STATE_KEYS: Final = ("step", "exp_avg", "exp_avg_sq", "momentum_buffer")
 WINDOW: Final = "window"
 
 
@@ -50,14 +55,17 @@ def write_checkpoint(
     state: TrainState,
     identity: str,
     final: bool,
+    average: WeightAverage | None = None,
 ) -> None:
-    """Write everything that going on needs; a `final` checkpoint leaves the optimiser out."""
+    """Write everything that going on needs; a `final` checkpoint holds the weights to evaluate alone."""
     tensors = {f"{MODEL}{name}": value for name, value in model.state_dict().items()}
     if not final:
         for name, parameter in _trainable(model):
             for key, value in optimizer.state.get(parameter, {}).items():
                 if isinstance(value, Tensor):
                     tensors[f"{OPTIMIZER}{key}.{name}"] = value
+        if average is not None:
+            tensors |= {f"{AVERAGE}{name}": value for name, value in average.state_dict().items()}
     if state.window:
         tensors[WINDOW] = torch.stack(list(state.window))
     place = {
@@ -71,44 +79,62 @@ def write_checkpoint(
 
 
 def read_checkpoint(
-    path: Path, model: Network, *, optimizer: torch.optim.Optimizer, identity: str
+    path: Path,
+    model: Network,
+    *,
+    optimizer: torch.optim.Optimizer,
+    identity: str,
+    average: WeightAverage | None = None,
+    world: World = ALONE,
 ) -> TrainState:
-    """Restore model and optimiser from `path`; a missing file is the start of a run.
+    """Restore model, optimiser and average from `path`; a missing file is the start of a run.
 
-    Raises TrainingError where the file is damaged or belongs to another run.
+    Only the first process of a world reads the file; the others get it from there. Raises
+    TrainingError where the file is damaged or belongs to another run.
     """
-    if not path.is_file():
+    there = world.is_first and path.is_file()
+    data = share_bytes(path.read_bytes() if there else None, world)
+    if data is None:
         return TrainState()
-    found = read_identity(path)
-    if found != identity:
+    place, tensors = _unpack(data, path)
+    if place.get("identity") != identity:
+        difference = describe_difference(place.get("identity"), identity)
         raise TrainingError(
-            f"{path}: checkpoint of another run: {describe_difference(found, identity)}; "
+            f"{path}: checkpoint of another run: {difference}; "
             "choose another output folder, or delete this one to start over"
         )
-    with safe_open(path, framework="pt") as file:
-        place = file.metadata()
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    model.load_state_dict(
-        {
-            name.removeprefix(MODEL): value
-            for name, value in tensors.items()
-            if name.startswith(MODEL)
-        }
-    )
+    model.load_state_dict(_below(tensors, MODEL))
+    saved = _below(tensors, OPTIMIZER)
     for name, parameter in _trainable(model):
         state = {
-            key: _shape_like(tensors[f"{OPTIMIZER}{key}.{name}"], parameter)
-            for key in ("step", "exp_avg", "exp_avg_sq", "momentum_buffer")
-            if f"{OPTIMIZER}{key}.{name}" in tensors
+            key: _place_like(saved[f"{key}.{name}"], parameter)
+            for key in STATE_KEYS
+            if f"{key}.{name}" in saved
         }
         if state:
             optimizer.state[parameter] = state
+    averaged = _below(tensors, AVERAGE)
+    if average is not None and averaged:
+        average.load(averaged)
+    window = tensors[WINDOW].to(model.mean.device) if WINDOW in tensors else torch.zeros(0)
+    # Losses are added up over processes: what the first one knows, the others must not add again.
     return TrainState(
         step=int(place["step"]),
         train_s=float(place["train_s"]),
-        window=tuple(tensors[WINDOW].to(model.mean.device)) if WINDOW in tensors else (),
+        window=tuple(window if world.is_first else torch.zeros_like(window)),
         window_loss=float(place["window_loss"]),
     )
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Return the tensors to evaluate out of a checkpoint, by the network's names: the average where there is one.
+
+    Raises TrainingError where the file is missing or damaged.
+    """
+    if not path.is_file():
+        raise TrainingError(f"{path}: no such checkpoint; give the path of {CHECKPOINT_NAME}")
+    _, tensors = _unpack(path.read_bytes(), path)
+    return _below(tensors, MODEL) | _below(tensors, AVERAGE)
 
 
 def read_identity(path: Path) -> str | None:
@@ -120,9 +146,7 @@ def read_identity(path: Path) -> str | None:
         with safe_open(path, framework="pt") as file:
             metadata: dict[str, str] | None = file.metadata()
     except (OSError, SafetensorError) as error:
-        raise TrainingError(
-            f"{path}: checkpoint cannot be read ({error}); delete it to start over"
-        ) from error
+        raise _damaged(path, error) from error
     return (metadata or {}).get("identity")
 
 
@@ -135,12 +159,34 @@ def describe_difference(found: str | None, expected: str) -> str:
     return "; ".join(f"{name} expected {ours[name]}, found {theirs.get(name)}" for name in names)
 
 
+def _unpack(data: bytes, path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Return a file's metadata and tensors; the format is 8 bytes of length, a JSON header, the data."""
+    try:
+        tensors: dict[str, Tensor] = load(data)
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    except (SafetensorError, ValueError) as error:
+        raise _damaged(path, error) from error
+    return header.get("__metadata__") or {}, tensors
+
+
+def _damaged(path: Path, error: Exception) -> TrainingError:
+    return TrainingError(f"{path}: checkpoint cannot be read ({error}); delete it to start over")
+
+
+def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {
+        name.removeprefix(prefix): value
+        for name, value in tensors.items()
+        if name.startswith(prefix)
+    }
+
+
 def _trainable(model: Network) -> list[tuple[str, nn.Parameter]]:
     return [(name, value) for name, value in model.named_parameters() if value.requires_grad]
 
 
-def _shape_like(saved: Tensor, parameter: nn.Parameter) -> Tensor:
-    """Give a buffer its parameter's memory layout and device; step counts stay on the CPU."""
+def _place_like(saved: Tensor, parameter: nn.Parameter) -> Tensor:
+    """Give what the optimiser keeps its parameter's device, and its memory layout where it is as large."""
     if saved.shape != parameter.shape:
-        return saved
+        return saved.to(parameter.device)
     return torch.empty_like(parameter).copy_(saved).detach()

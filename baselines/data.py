@@ -1,12 +1,19 @@
-"""Which sample comes when, and decoded samples kept in memory."""
+"""Which sample comes when, decoded samples kept in memory, and batches made ahead of time."""
 
 from __future__ import annotations
 
+import heapq
+import math
 import threading
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import lru_cache
-from typing import Final
+from itertools import count as count_from
+from itertools import islice
+from typing import Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,16 +22,28 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from baselines.exports import Export, Sample
-from mseg_curate.errors import ExportError
+from mseg_curate.errors import ExportError, InputError
 from mseg_curate.images import read_image, read_label
 
-__all__ = ["CachedSample", "Draw", "SampleCache", "Sampler", "resize_image", "resize_nearest"]
+__all__ = [
+    "CachedSample",
+    "Draw",
+    "SampleCache",
+    "Sampler",
+    "prepare_ahead",
+    "resize_image",
+    "resize_nearest",
+    "weigh_datasets",
+]
 
 # Separate streams of random numbers out of one seed.
 ORDER_STREAM: Final = 1
 AUGMENTATION_STREAM: Final = 2
 
 MIB: Final = 1 << 20
+STEPS_AHEAD: Final = 4  # batches that reader threads prepare while the device works, at least
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -39,32 +58,112 @@ class Draw:
 class Sampler:
     """A pure function from (seed, step, slot) to a draw.
 
-    Datasets take turns, so that all weigh the same whatever their size (MSeg, section 5). Within a
-    dataset every sample comes once per round, in an order of that round. Labels play no part:
-    all arms of a seed see the same crops, and a resumed run goes on where it stopped.
+    Each dataset has its share of the draws, spread evenly: the k-th draw of a dataset of weight w is due at
+    (k + ½) / w, and draws come in the order of their dues. Equal weights, which are the default, let
+    datasets take turns whatever their size (MSeg, section 5). Within a dataset every sample comes
+    once per round, in an order of that round. Labels play no part: all arms of a seed see the same
+    crops, and a resumed run, or one of more processes, goes on where it stopped.
     """
 
-    def __init__(self, sizes: Sequence[int], *, seed: int, batch: int) -> None:
-        """Draw from datasets of `sizes` samples, `batch` slots a step."""
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        *,
+        seed: int,
+        batch: int,
+        weights: Sequence[int | Fraction] | None = None,
+    ) -> None:
+        """Draw from datasets of `sizes` samples, `batch` slots a step, in shares of `weights` above 0."""
         self.sizes = tuple(sizes)
         self.seed = seed
         self.batch = batch
+        given = [1] * len(self.sizes) if weights is None else weights
+        self.weights = _as_integers([Fraction(weight) for weight in given])
 
     def draw(self, step: int, slot: int) -> Draw:
         """Say what slot `slot` of step `step` holds; both count from 0."""
-        turn = step * self.batch + slot
-        dataset = turn % len(self.sizes)
-        count, place = divmod(turn // len(self.sizes), self.sizes[dataset])
-        order = _shuffle(self.seed, dataset, count, self.sizes[dataset])
-        return Draw(
-            dataset=dataset,
-            index=int(order[place]),
-            augmentation_seed=_augmentation_seed(self.seed, step, slot),
-        )
+        return next(self._draw_from(step, slot))
 
     def draw_batch(self, step: int) -> tuple[Draw, ...]:
         """Say what the slots of step `step` hold."""
-        return tuple(self.draw(step, slot) for slot in range(self.batch))
+        return tuple(islice(self._draw_from(step, 0), self.batch))
+
+    def _draw_from(self, step: int, slot: int) -> Iterator[Draw]:
+        for place, (dataset, turn) in enumerate(_turns(self.weights, step * self.batch + slot)):
+            count, number = divmod(turn, self.sizes[dataset])
+            order = _shuffle(self.seed, dataset, count, self.sizes[dataset])
+            yield Draw(
+                dataset=dataset,
+                index=int(order[number]),
+                augmentation_seed=_augmentation_seed(self.seed, step, slot + place),
+            )
+
+
+def weigh_datasets(
+    setting: str, names: Sequence[str], sizes: Sequence[int]
+) -> tuple[Fraction, ...]:
+    """Read `equal`, `size` or `NAME=W,NAME=W` as one weight above 0 per dataset, exactly as written.
+
+    Raises InputError for a dataset without a weight, an unknown one, one named twice, or a weight
+    that is no number above 0.
+    """
+    if setting == "equal":
+        return (Fraction(1),) * len(names)
+    if setting == "size":
+        return tuple(map(Fraction, sizes))
+    weights: dict[str, Fraction] = {}
+    for part in setting.split(","):
+        name, _, text = part.rpartition("=")
+        try:
+            weight = Fraction(text.strip())
+        except (ValueError, ZeroDivisionError):
+            weight = Fraction(0)
+        if name.strip() not in names or name.strip() in weights or weight <= 0:
+            raise InputError(
+                "dataset_weights",
+                place=part.strip() or "(nothing)",
+                expected=f"equal, size, or NAME=W with W above 0, once each, of {', '.join(names)}",
+            )
+        weights[name.strip()] = weight
+    missing = [name for name in names if name not in weights]
+    if missing:
+        raise InputError(
+            "dataset_weights leave datasets without a weight",
+            found=", ".join(missing),
+            hint="give each one, or train without those datasets",
+        )
+    return tuple(weights[name] for name in names)
+
+
+def _as_integers(weights: Sequence[Fraction]) -> tuple[int, ...]:
+    if not weights or min(weights) <= 0:
+        raise InputError("a sampler needs datasets with weights above 0", found=str(weights))
+    whole = math.lcm(*(weight.denominator for weight in weights))
+    numbers = [int(weight * whole) for weight in weights]
+    common = math.gcd(*numbers)
+    return tuple(number // common for number in numbers)
+
+
+def _turns(weights: Sequence[int], start: int) -> Iterator[tuple[int, int]]:
+    """Yield (dataset, how many draws it had before) from draw number `start` on, in the order of dues.
+
+    Dues are compared as integers: (2k + 1) · m / w with m a common multiple of the weights.
+    """
+    every = math.lcm(*weights)
+    apart = [2 * every // weight for weight in weights]
+    # Up to time T dataset d was drawn within ½ of w·T times: so this T is early enough.
+    early = max(0, start - len(weights)) * 2 * every // sum(weights)
+    done = [max(0, -((apart_d // 2 - early) // apart_d)) for apart_d in apart]
+    dues = [
+        ((2 * count + 1) * (apart_d // 2), dataset, count)
+        for dataset, (count, apart_d) in enumerate(zip(done, apart, strict=True))
+    ]
+    heapq.heapify(dues)
+    for number in count_from(sum(done)):
+        due, dataset, drawn = dues[0]
+        heapq.heapreplace(dues, (due + apart[dataset], dataset, drawn + 1))
+        if number >= start:
+            yield dataset, drawn
 
 
 @lru_cache(maxsize=64)
@@ -133,6 +232,28 @@ class SampleCache:
             image=resize_image(image, size_hw),
             labels=torch.from_numpy(resize_nearest(labels, size_hw)),
         )
+
+
+def prepare_ahead(
+    prepare: Callable[[int], T], *, steps: range, threads: int
+) -> Iterator[tuple[int, T]]:
+    """Yield (step, prepare(step)) in order; threads, where there are any, work ahead of who asks."""
+    if threads == 0:
+        for step in steps:
+            yield step, prepare(step)
+        return
+    waiting: deque[tuple[int, Future[T]]] = deque()
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="reader")
+    try:
+        for step in steps:
+            waiting.append((step, pool.submit(prepare, step)))
+            if len(waiting) > max(STEPS_AHEAD, threads):
+                due, made = waiting.popleft()
+                yield due, made.result()
+        for due, made in waiting:
+            yield due, made.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def check_sizes(

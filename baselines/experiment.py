@@ -1,29 +1,50 @@
-"""An experiment: every arm with every seed, everything but the labels shared and proved equal."""
+"""An experiment: every entry with every seed; of arms everything but the labels is shared and proved equal."""
 
 from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final
 
+from baselines.auto import describe, settle
 from baselines.config import EvalConfig, TrainConfig
-from baselines.exports import Export, check_files, check_tests, read_export
+from baselines.distributed import World, agree, join_world
+from baselines.exports import Export, check_files, check_tests, read_export, select_datasets
+from baselines.networks import check_weights
 from baselines.results import RunResult, load_results, read_result
 from baselines.runs import Run, carry_out, is_done
 from baselines.stopping import stop_on_signals
 from baselines.train import choose_device
 from baselines.workers import show_progress, spread
-from mseg_curate.errors import ExportError, InputError, TrainingError
-from mseg_curate.files import sha256_of
+from mseg_curate.errors import ExportError, InputError
 
-__all__ = ["load_results", "run_experiment"]
+__all__ = ["Entry", "load_results", "run_entries", "run_experiment"]
 
 log = logging.getLogger(__name__)
 
-ARM_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+ENTRY_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is trained with every seed and how it is measured; `name` is that of its folder and its results.
+
+    Of the export only `datasets` are trained on, all of them where none is named. Where the training datasets'
+    other splits are evaluated too, their true labels come from the export `truth_dir`, or from its own. The file of
+    `config.weights` must have `weights_sha256`, where one is given.
+    """
+
+    name: str
+    export_dir: Path
+    config: TrainConfig
+    evaluation: EvalConfig
+    datasets: tuple[str, ...] = ()
+    truth_dir: Path | None = None
+    weights_sha256: str | None = None
 
 
 def run_experiment(
@@ -33,80 +54,164 @@ def run_experiment(
     config: TrainConfig,
     evaluation: EvalConfig,
     seeds: Sequence[int],
+    reference: str = "",
     device: str = "auto",
     jobs: int = 1,
     progress: bool = True,
+    weights_sha256: str | None = None,
+    say: Callable[[str], None] = lambda _: None,
 ) -> list[RunResult]:
     """Train and evaluate every (seed, arm) into out/<arm>/seed-<n>; return results in that order.
 
-    `exports` maps arms to export folders. Arms of a seed share initial weights, sampling order and
-    augmentation. Finished runs are taken up, begun ones go on from their checkpoint. With
-    `jobs` > 1 runs are spread over processes that share the cores.
+    `exports` maps arms to export folders, which must share everything but their training labels. Arms of a seed
+    share initial weights, sampling order and augmentation. The rest is as in `run_entries`; the true labels of the
+    training datasets' other splits are those of the arm `reference`, else of the first one.
+    """
+    truth = exports.get(reference, next(iter(exports.values()), None))
+    entries = [
+        Entry(arm, folder, config, evaluation, truth_dir=truth, weights_sha256=weights_sha256)
+        for arm, folder in exports.items()
+    ]
+    return run_entries(
+        entries,
+        out,
+        seeds=seeds,
+        device=device,
+        jobs=jobs,
+        progress=progress,
+        arms=True,
+        say=say,
+    )
+
+
+def run_entries(
+    entries: Sequence[Entry],
+    out: Path,
+    *,
+    seeds: Sequence[int],
+    device: str = "auto",
+    jobs: int = 1,
+    progress: bool = True,
+    arms: bool = False,
+    say: Callable[[str], None] = lambda _: None,
+) -> list[RunResult]:
+    """Train and evaluate every (seed, entry) into out/<name>/seed-<n>; return results in that order.
+
+    Finished runs are taken up, begun ones go on from their checkpoint. With `jobs` > 1 runs are spread over
+    processes that share the cores. Under torchrun all processes carry out the same runs together, the first one
+    writes, and the others return nothing. `arms` says that the entries' exports must share everything but their
+    training labels. `say` is told what `auto` chose.
 
     Raises ExportError, before anything is trained, where exports do not belong together, files are
     not what their manifest says or a test dataset cannot score; TrainingError where a run in `out` is of
     another configuration or a run fails, TrainingStoppedError after SIGINT or SIGTERM.
     """
-    runs = _plan(exports, out, config=config, evaluation=evaluation, seeds=seeds, device=device)
-    waiting = [run for run in runs if not is_done(run)]
-    if waiting and config.weights is None:
-        log.warning("%s starts from RANDOM weights: no weights were given", config.backbone)
-    with stop_on_signals() as stop, show_progress(waiting, progress) as advance:
-        if jobs > 1 and len(waiting) > 1:
-            spread(waiting, jobs=jobs, stop=stop, advance=advance)
-        else:
-            for run in waiting:
-                carry_out(run, stop=stop, advance=partial(advance, run))
-    return [read_result(run.run_dir) for run in runs]
+    place = choose_device(device)
+    with join_world(place) as world:
+        if world.size > 1 and jobs != 1:
+            raise InputError("jobs of processes that train together", expected="1", found=str(jobs))
+        runs = _plan(entries, out, seeds=seeds, device=place, arms=arms)
+        waiting = _find_waiting(runs, world)
+        if world.is_first:
+            _announce(waiting, say)
+        with (
+            stop_on_signals() as stop,
+            show_progress(waiting, progress and world.is_first) as advance,
+        ):
+            if jobs > 1 and len(waiting) > 1:
+                spread(waiting, jobs=jobs, stop=stop, advance=advance)
+            else:
+                for run in waiting:
+                    carry_out(run, world=world, stop=stop, advance=partial(advance, run))
+        return [read_result(run.run_dir) for run in runs] if world.is_first else []
+
+
+def _find_waiting(runs: Sequence[Run], world: World) -> list[Run]:
+    """Return the runs that are not done; the first process looks for all, on its own disk."""
+    return [run for run in runs if not agree(world.is_first and is_done(run), world)]
+
+
+def _announce(waiting: Sequence[Run], say: Callable[[str], None]) -> None:
+    """Tell once what each network starts from and what `auto` chose."""
+    random = dict.fromkeys(run.config.backbone for run in waiting if run.config.weights is None)
+    for backbone in random:
+        log.warning("%s starts from RANDOM weights: no weights were given", backbone)
+    for choices in dict.fromkeys(run.choices for run in waiting if run.choices):
+        say(choices)
 
 
 def _plan(
-    exports: Mapping[str, Path],
-    out: Path,
-    *,
-    config: TrainConfig,
-    evaluation: EvalConfig,
-    seeds: Sequence[int],
-    device: str,
+    entries: Sequence[Entry], out: Path, *, seeds: Sequence[int], device: str, arms: bool
 ) -> list[Run]:
     """Check everything that can be checked before the first step, and list the runs."""
-    if not exports or not seeds or len(set(seeds)) != len(seeds) or min(seeds) < 0:
-        raise InputError(
-            "an experiment needs arms and seeds",
-            expected="an export per arm and different seeds of at least 0",
-            found=f"{len(exports)} arms, seeds {list(seeds)}",
+    _check_names(entries, seeds)
+    opened = {
+        folder: read_export(folder)
+        for folder in dict.fromkeys(
+            folder
+            for entry in entries
+            for folder in (entry.export_dir, entry.truth_dir)
+            if folder is not None
         )
-    for arm in exports:
-        if not ARM_NAME.fullmatch(arm):
-            raise InputError("arm names a folder", expected="letters, digits, . _ -", found=arm)
-    opened = {arm: read_export(folder) for arm, folder in exports.items()}
-    _check_shared(opened)
-    for export in {export.folder: export for export in opened.values()}.values():
+    }
+    if arms:
+        _check_shared([opened[entry.export_dir] for entry in entries])
+    trained = {
+        entry.name: _select(opened[entry.export_dir], entry.datasets).train for entry in entries
+    }
+    for export in opened.values():
         check_files(export)
         check_tests(export)
-    place = choose_device(device)
-    weights_sha256 = _hash_weights(config.weights)
+    weights = {
+        path: check_weights(path, sha256=sha256)
+        for path, sha256 in dict.fromkeys((e.config.weights, e.weights_sha256) for e in entries)
+        if path is not None
+    }
+    settled = {entry.config: settle(entry.config, device=device) for entry in entries}
     return [
         Run(
-            arm=arm,
+            arm=entry.name,
             seed=seed,
-            export_dir=export.folder,
-            run_dir=out / arm / f"seed-{seed}",
-            config=config,
-            evaluation=evaluation,
-            device=place,
-            shared_sha256=export.shared_sha256,
-            labels_sha256=export.labels_sha256,
-            weights_sha256=weights_sha256,
+            export_dir=entry.export_dir,
+            run_dir=out / entry.name / f"seed-{seed}",
+            config=settled[entry.config],
+            evaluation=entry.evaluation,
+            device=device,
+            datasets=tuple(dataset.name for dataset in trained[entry.name]),
+            truth_dir=entry.truth_dir,
+            shared_sha256=opened[entry.export_dir].shared_sha256,
+            labels_sha256=opened[entry.export_dir].labels_sha256,
+            truth_sha256=opened[entry.truth_dir or entry.export_dir].labels_sha256,
+            weights_sha256=weights[entry.config.weights] if entry.config.weights else None,
+            choices=describe(entry.config, settled[entry.config]),
         )
         for seed in seeds
-        for arm, export in opened.items()
+        for entry in entries
     ]
 
 
-def _check_shared(exports: Mapping[str, Export]) -> None:
+def _select(export: Export, datasets: Sequence[str]) -> Export:
+    return select_datasets(export, datasets) if datasets else export
+
+
+def _check_names(entries: Sequence[Entry], seeds: Sequence[int]) -> None:
+    if not entries or not seeds or len(set(seeds)) != len(seeds) or min(seeds) < 0:
+        raise InputError(
+            "an experiment needs arms and seeds",
+            expected="an export per arm and different seeds of at least 0",
+            found=f"{len(entries)} arms, seeds {list(seeds)}",
+        )
+    names = [entry.name for entry in entries]
+    for name in names:
+        if not ENTRY_NAME.fullmatch(name):
+            raise InputError("arm names a folder", expected="letters, digits, . _ -", found=name)
+    if len(set(names)) < len(names):
+        raise InputError("an experiment needs different names", found=", ".join(names))
+
+
+def _check_shared(exports: Iterable[Export]) -> None:
     """Raise ExportError unless all arms share everything but the training labels."""
-    first, *others = exports.values()
+    first, *others = exports
     for other in others:
         if other.shared_sha256 != first.shared_sha256:
             raise ExportError(
@@ -116,11 +221,3 @@ def _check_shared(exports: Mapping[str, Export]) -> None:
                 found=other.shared_sha256,
                 hint="export all arms from the same store with the same datasets",
             )
-
-
-def _hash_weights(weights: Path | None) -> str | None:
-    if weights is None:
-        return None
-    if not weights.is_file():
-        raise TrainingError(f"{weights}: no such weights file")
-    return sha256_of(weights)

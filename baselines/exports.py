@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Final, TypeVar
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from mseg_curate.errors import ExportError
+from baselines.lists import (
+    Sample,
+    read_field,
+    read_ids,
+    read_manifest,
+    read_name,
+    read_rows,
+    read_splits,
+    split_names,
+)
+from mseg_curate.errors import ExportError, InputError
 from mseg_curate.files import find_changed, safe_join
 from mseg_curate.images import read_label
 
@@ -21,30 +30,18 @@ __all__ = [
     "Dataset",
     "Export",
     "Sample",
+    "SplitClass",
     "ZeroShotSet",
     "check_files",
     "check_tests",
+    "index_all",
     "read_export",
+    "select_datasets",
 ]
 
-FORMAT: Final = "mseg-curate export"
-VERSION: Final = 1
 TRAIN_SPLIT: Final = "train"
-LIST_HEADER: Final = ("image", "label", "height", "width")
 LARGEST_ID: Final = {"uint8": 255, "uint16": 65535}
 IGNORE: Final = -1  # in compact labels; the export's own ignore label may be 255 or 65535
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One image and its label map; `size_hw` is height and width in pixels."""
-
-    image_id: str
-    image: Path
-    label: Path
-    size_hw: tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -57,12 +54,31 @@ class Dataset:
 
 @dataclass(frozen=True)
 class ZeroShotSet:
-    """One test dataset: `sources[k]` are the universal ids that feed test class k."""
+    """One test dataset: `sources[k]` are the universal ids that feed test class k.
+
+    Its label maps hold k for class k and 255 where nothing counts, unless `label_ids` gives the id of
+    each class; `ignored_ids` are then the ids that count nowhere.
+    """
 
     name: str
     samples: tuple[Sample, ...]
     classes: tuple[str, ...]
     sources: tuple[tuple[int, ...], ...]
+    label_ids: tuple[int, ...] = ()
+    ignored_ids: tuple[int, ...] = (255,)
+
+
+@dataclass(frozen=True)
+class SplitClass:
+    """A class with the relation split: `source` of `dataset` becomes one of the universal `candidates`.
+
+    `name` is that of its task, else DATASET/CLASS.
+    """
+
+    name: str
+    dataset: str
+    source: str
+    candidates: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -107,7 +123,9 @@ class ClassIndex:
 class Export:
     """An export folder, checked; see docs/export-format.md.
 
-    `files` is the SHA-256 that the manifest gives each file, by its path below `folder`.
+    `files` is the SHA-256 that the manifest gives each file, by its path below `folder`. `validation`
+    are the training datasets that have other splits than `train`: those splits, in the universal classes
+    that the dataset can have. `tasks` are the classes that must be split.
     """
 
     folder: Path
@@ -118,6 +136,9 @@ class Export:
     shared_sha256: str
     labels_sha256: str
     files: Mapping[str, str]
+    universal_names: tuple[str, ...] = ()
+    tasks: tuple[SplitClass, ...] = ()
+    validation: tuple[ZeroShotSet, ...] = ()
 
     @property
     def outputs(self) -> int:
@@ -131,9 +152,9 @@ def read_export(folder: Path) -> Export:
     Raises ExportError where the folder is no export, is not complete, or contradicts itself.
     """
     path = folder / "manifest.json"
-    manifest = _read_manifest(path)
+    manifest = read_manifest(path)
     files = {
-        str(name): str(digest) for name, digest in _field(manifest, "files", dict, path).items()
+        str(name): str(digest) for name, digest in read_field(manifest, "files", dict, path).items()
     }
     missing = [name for name in files if not safe_join(folder, name).is_file()]
     if missing:
@@ -143,16 +164,46 @@ def read_export(folder: Path) -> Export:
             hint="export again, or copy the folder again",
             problems=missing,
         )
+    index = _build_index(manifest, path)
     return Export(
         folder=folder,
-        arm=_field(manifest, "arm", str, path),
-        index=_build_index(manifest, path),
+        arm=read_field(manifest, "arm", str, path),
+        index=index,
         train=_read_datasets(manifest, folder),
         tests=_read_tests(manifest, folder),
-        shared_sha256=_field(manifest, "shared_sha256", str, path),
-        labels_sha256=_field(manifest, "labels_sha256", str, path),
+        shared_sha256=read_field(manifest, "shared_sha256", str, path),
+        labels_sha256=read_field(manifest, "labels_sha256", str, path),
         files=files,
+        universal_names=tuple(map(str, read_field(manifest, "universal_classes", list, path))),
+        tasks=_read_tasks(manifest, path),
+        validation=_read_validation(manifest, folder, index),
     )
+
+
+def select_datasets(export: Export, names: Sequence[str]) -> Export:
+    """Train on the named datasets alone; outputs, tests and validation stay those of the whole export.
+
+    Raises InputError for no name, a name twice, or one that is no training dataset.
+    """
+    known = {dataset.name: dataset for dataset in export.train}
+    if not names or len(set(names)) < len(names) or not set(names) <= known.keys():
+        raise InputError(
+            "datasets to train on",
+            path=export.folder,
+            expected=f"different ones of {', '.join(known)}",
+            found=", ".join(names) or "none",
+        )
+    chosen = tuple(dataset for name, dataset in known.items() if name in names)
+    return replace(export, train=chosen)
+
+
+def index_all(export: Export) -> ClassIndex:
+    """Return the index of a network whose outputs are all universal classes, in the taxonomy's order."""
+    outputs = len(export.universal_names)
+    table = np.full(len(export.index.table), export.index.unknown, np.int16)
+    table[:outputs] = np.arange(outputs)
+    table[-1] = IGNORE
+    return ClassIndex(tuple(range(outputs)), sets=(), table=table, unknown=export.index.unknown)
 
 
 def check_files(export: Export) -> None:
@@ -161,7 +212,7 @@ def check_files(export: Export) -> None:
     Copied images are left to `mseg-curate verify`. Raises ExportError that lists what is missing,
     changed, or in a list and not in the manifest.
     """
-    sets: list[Dataset | ZeroShotSet] = [*export.train, *export.tests]
+    sets: list[Dataset | ZeroShotSet] = [*export.train, *export.tests, *export.validation]
     listed = (sample.label for dataset in sets for sample in dataset.samples)
     names = [path.relative_to(export.folder).as_posix() for path in listed]
     problems = [f"{name}: not in the manifest" for name in names if name not in export.files]
@@ -210,55 +261,10 @@ def check_tests(export: Export) -> None:
             )
 
 
-def _read_manifest(path: Path) -> Mapping[str, object]:
-    if not path.is_file():
-        raise ExportError(
-            "no complete export: manifest.json, which is written last, is missing",
-            path=path.parent,
-            hint="run `mseg-curate export` to the end",
-        )
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ExportError(f"cannot be read: {error}", path=path) from error
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise ExportError("not the manifest of an export", path=path, expected=f"format {FORMAT!r}")
-    if manifest.get("version") != VERSION:
-        raise ExportError(
-            "export of another version",
-            path=path,
-            expected=str(VERSION),
-            found=str(manifest.get("version")),
-            hint="export again with this version",
-        )
-    return manifest
-
-
-def _field(table: Mapping[str, object], name: str, kind: type[T], path: Path) -> T:
-    value = table.get(name)
-    if not isinstance(value, kind):
-        found = "nothing" if value is None else type(value).__name__
-        raise ExportError("manifest", path=path, place=name, expected=kind.__name__, found=found)
-    return value
-
-
-def _rows(table: Mapping[str, object], name: str, path: Path) -> list[Mapping[str, object]]:
-    rows = _field(table, name, list, path)
-    if not all(isinstance(row, dict) for row in rows):
-        raise ExportError("manifest", path=path, place=name, expected="a list of tables")
-    return rows
-
-
-def _ids(values: object, path: Path, place: str) -> tuple[int, ...]:
-    if not isinstance(values, list) or not all(type(value) is int for value in values):
-        raise ExportError("manifest", path=path, place=place, expected="a list of ids")
-    return tuple(values)
-
-
 def _build_index(manifest: Mapping[str, object], path: Path) -> ClassIndex:
-    classes = len(_field(manifest, "universal_classes", list, path))
-    reachable = tuple(sorted(_ids(manifest.get("reachable"), path, "reachable")))
-    largest = LARGEST_ID.get(_field(manifest, "label_dtype", str, path))
+    classes = len(read_field(manifest, "universal_classes", list, path))
+    reachable = tuple(sorted(read_ids(manifest.get("reachable"), path, "reachable")))
+    largest = LARGEST_ID.get(read_field(manifest, "label_dtype", str, path))
     if largest is None or manifest.get("ignore_label") != largest:
         raise ExportError(
             "label_dtype and ignore_label do not match",
@@ -273,8 +279,11 @@ def _build_index(manifest: Mapping[str, object], path: Path) -> ClassIndex:
     table[list(reachable)] = np.arange(len(reachable))
     table[largest] = IGNORE
     sets: list[tuple[int, ...]] = []
-    for row in _rows(manifest, "sets", path) if "sets" in manifest else []:
-        number, members = _field(row, "id", int, path), _ids(row.get("classes"), path, "sets")
+    for row in read_rows(manifest, "sets", path) if "sets" in manifest else []:
+        number, members = (
+            read_field(row, "id", int, path),
+            read_ids(row.get("classes"), path, "sets"),
+        )
         if not members or not set(members) <= set(reachable) or not classes <= number < largest:
             raise ExportError(
                 f"set {number} holds classes that are not reachable, or has no id of its own",
@@ -288,26 +297,30 @@ def _build_index(manifest: Mapping[str, object], path: Path) -> ClassIndex:
 
 def _read_datasets(manifest: Mapping[str, object], folder: Path) -> tuple[Dataset, ...]:
     path = folder / "manifest.json"
-    datasets = tuple(
-        Dataset(name=_read_name(row, path), samples=_read_splits(row, "train", folder))
-        for row in _rows(manifest, "train", path)
-    )
+    datasets = []
+    for row in read_rows(manifest, "train", path):
+        names = split_names(row, path)
+        # The other splits are what the dataset's own makers validate and test on.
+        trained = (TRAIN_SPLIT,) if TRAIN_SPLIT in names else names
+        samples = read_splits(row, "train", folder, names=trained)
+        datasets.append(Dataset(name=read_name(row, path), samples=samples))
     if not datasets:
         raise ExportError("the export has no training dataset", path=path, place="train")
     empty = [dataset.name for dataset in datasets if not dataset.samples]
     if empty:
         raise ExportError("training datasets without a sample", path=path, problems=empty)
-    return datasets
+    return tuple(datasets)
 
 
 def _read_tests(manifest: Mapping[str, object], folder: Path) -> tuple[ZeroShotSet, ...]:
     path = folder / "manifest.json"
     tests = []
-    for row in _rows(manifest, "test", path):
-        name = _read_name(row, path)
-        classes = tuple(map(str, _field(row, "classes", list, path)))
+    for row in read_rows(manifest, "test", path):
+        name = read_name(row, path)
+        classes = tuple(map(str, read_field(row, "classes", list, path)))
         sources = tuple(
-            _ids(ids, path, f"sources of {name}") for ids in _field(row, "sources", list, path)
+            read_ids(ids, path, f"sources of {name}")
+            for ids in read_field(row, "sources", list, path)
         )
         if len(sources) != len(classes):
             raise ExportError(
@@ -316,73 +329,60 @@ def _read_tests(manifest: Mapping[str, object], folder: Path) -> tuple[ZeroShotS
                 expected=str(len(classes)),
                 found=str(len(sources)),
             )
-        samples = _read_splits(row, "test", folder)
+        names = split_names(row, path)
+        # An oracle trains on the split `train`; nothing is measured where something is trained on.
+        tested = [split for split in names if split != TRAIN_SPLIT] or names
+        samples = read_splits(row, "test", folder, names=tested)
         tests.append(ZeroShotSet(name=name, samples=samples, classes=classes, sources=sources))
     return tuple(tests)
 
 
-def _read_name(row: Mapping[str, object], path: Path) -> str:
-    name = _field(row, "name", str, path)
-    if not name or name != PurePosixPath(name).name:
-        raise ExportError("dataset name is no plain name", path=path, found=repr(name))
-    return name
-
-
-def _read_splits(row: Mapping[str, object], role: str, folder: Path) -> tuple[Sample, ...]:
-    path = folder / "manifest.json"
-    # Copied images lie in the export itself; there the dataset needs no root of its own.
-    root = folder / str(row.get("image_root") or ".")
-    name = _read_name(row, path)
-    samples: list[Sample] = []
-    splits = _field(row, "splits", dict, path)
-    if role == "train" and TRAIN_SPLIT in splits:
-        # The other splits are what the dataset's own makers validate and test on.
-        splits = {TRAIN_SPLIT: splits[TRAIN_SPLIT]}
-    for split, entry in splits.items():
-        if not isinstance(entry, dict):
-            raise ExportError("manifest", path=path, place=f"splits of {name}", expected="tables")
-        listed = safe_join(folder, _field(entry, "list", str, path))
-        found = _read_list(listed, root, folder, prefix=f"{role}/{name}/labels/")
-        if len(found) != entry.get("images"):
-            raise ExportError(
-                f"split {split} of {name} has another number of samples than the manifest says",
-                path=listed,
-                expected=str(entry.get("images")),
-                found=str(len(found)),
-            )
-        samples.extend(found)
-    return tuple(samples)
-
-
-def _read_list(path: Path, root: Path, folder: Path, *, prefix: str) -> list[Sample]:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, ValueError) as error:
-        raise ExportError(f"list cannot be read: {error}", path=path) from error
-    if not lines or tuple(lines[0].split("\t")) != LIST_HEADER:
-        raise ExportError("list has another header", path=path, place=1, expected=str(LIST_HEADER))
-    return [
-        _parse_row(line.split("\t"), path, number, (root, folder, prefix))
-        for number, line in enumerate(lines[1:], start=2)
-    ]
-
-
-def _parse_row(
-    cells: Sequence[str], path: Path, number: int, places: tuple[Path, Path, str]
-) -> Sample:
-    root, folder, prefix = places
-    if len(cells) != len(LIST_HEADER) or not (cells[2].isdecimal() and cells[3].isdecimal()):
-        raise ExportError(
-            "list row cannot be used",
-            path=path,
-            place=number,
-            expected="image, label, height, width",
-            found="\t".join(cells),
+def _read_tasks(manifest: Mapping[str, object], path: Path) -> tuple[SplitClass, ...]:
+    rows = read_rows(manifest, "tasks", path) if "tasks" in manifest else []
+    return tuple(
+        SplitClass(
+            name=read_field(row, "name", str, path),
+            dataset=read_field(row, "dataset", str, path),
+            source=read_field(row, "class", str, path),
+            candidates=read_ids(row.get("candidates"), path, "candidates of tasks"),
         )
-    image, label, height, width = cells
-    return Sample(
-        image_id=label.removeprefix(prefix).removesuffix(".png"),
-        image=safe_join(root, image),
-        label=safe_join(folder, label),
-        size_hw=(int(height), int(width)),
+        for row in rows
     )
+
+
+def _read_validation(
+    manifest: Mapping[str, object], folder: Path, index: ClassIndex
+) -> tuple[ZeroShotSet, ...]:
+    """Return the training datasets' other splits in the universal classes that each can have.
+
+    MSeg evaluates so on its training datasets: truth in the universal taxonomy, classes that the dataset
+    does not have are not predicted. A pixel of a set is of no one class and counts nowhere.
+    """
+    path = folder / "manifest.json"
+    universal = tuple(map(str, read_field(manifest, "universal_classes", list, path)))
+    sets = tuple(int(number) for number in np.flatnonzero(index.table >= len(index.reachable)))
+    unknown = {int(number) for number in np.flatnonzero(index.table == index.unknown)}
+    ignored = (len(index.table) - 1, *(number for number in sets if number not in unknown))
+    found = []
+    for row in read_rows(manifest, "train", path):
+        names = split_names(row, path)
+        others = [split for split in names if split != TRAIN_SPLIT]
+        if TRAIN_SPLIT not in names or not others:
+            continue
+        name = read_name(row, path)
+        place = f"reachable of {name}"
+        ids = read_ids(row["reachable"], path, place) if "reachable" in row else index.reachable
+        if not set(ids) <= set(index.reachable):
+            raise ExportError("manifest", path=path, place=place, expected="reachable ids")
+        samples = read_splits(row, "train", folder, names=others)
+        found.append(
+            ZeroShotSet(
+                name=name,
+                samples=samples,
+                classes=tuple(universal[number] for number in sorted(ids)),
+                sources=tuple((number,) for number in sorted(ids)),
+                label_ids=tuple(sorted(ids)),
+                ignored_ids=ignored,
+            )
+        )
+    return tuple(found)

@@ -6,7 +6,7 @@ import io
 import json
 import zipfile
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,17 +21,35 @@ __all__ = [
     "RunResult",
     "group_counts",
     "load_results",
+    "read_counts",
     "read_result",
+    "write_counts",
     "write_result",
 ]
 
 RESULT_NAME: Final = "result.json"
 ARRAYS: Final = ("predictable", "intersection", "truth", "prediction", "confusion")
+# What JSON, zip and numpy raise on files that are damaged or of another kind.
+READ_ERRORS: Final = (
+    OSError,
+    EOFError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    zipfile.BadZipFile,
+    InputError,
+)
 
 
 @dataclass(frozen=True, eq=False)
 class RunResult:
-    """One arm, one seed: where it came from, what it cost, what it scored per test dataset."""
+    """One arm, one seed: where it came from, what it cost, what it scored per test dataset.
+
+    `tests` is the evaluation that arms are compared by, `others` holds the further ones that were
+    declared, by their label, and `validation` the training datasets' other splits. `datasets` were
+    trained on; `choices` is what `auto` chose. Results of older versions have none of these.
+    """
 
     arm: str
     seed: int
@@ -48,22 +66,30 @@ class RunResult:
     final_loss: float
     run_dir: Path
     tests: Mapping[str, ImageCounts]
+    others: Mapping[str, Mapping[str, ImageCounts]] = field(default_factory=dict)
+    validation: Mapping[str, ImageCounts] = field(default_factory=dict)
+    network: str = ""
+    backbone: str = ""
+    datasets: tuple[str, ...] = ()
+    choices: str = ""
 
 
 def write_result(result: RunResult) -> None:
-    """Write counts-<test>.npz for every test dataset, then result.json, into the run's folder."""
+    """Write the counts of every evaluation as .npz, then result.json, into the run's folder."""
     for name, counts in result.tests.items():
-        buffer = io.BytesIO()
-        np.savez_compressed(
-            buffer,
-            image_ids=np.array(counts.image_ids, np.str_),
-            classes=np.array(counts.classes, np.str_),
-            **{array: getattr(counts, array) for array in ARRAYS},
-        )
-        write_bytes_atomically(_counts_path(result.run_dir, name), buffer.getvalue())
+        write_counts(_tests_path(result.run_dir, name), counts)
+    for number, by_test in enumerate(result.others.values()):
+        for name, counts in by_test.items():
+            write_counts(_others_path(result.run_dir, number, name), counts)
+    for name, counts in result.validation.items():
+        write_counts(_validation_path(result.run_dir, name), counts)
     values = {name: value for name, value in vars(result).items() if name != "run_dir"}
-    text = json.dumps(values | {"tests": list(result.tests)}, indent=2)
-    write_text_atomically(result.run_dir / RESULT_NAME, text + "\n")
+    values |= {
+        "tests": list(result.tests),
+        "others": {label: list(by_test) for label, by_test in result.others.items()},
+        "validation": list(result.validation),
+    }
+    write_text_atomically(result.run_dir / RESULT_NAME, json.dumps(values, indent=2) + "\n")
 
 
 def read_result(run_dir: Path) -> RunResult:
@@ -71,9 +97,20 @@ def read_result(run_dir: Path) -> RunResult:
     path = run_dir / RESULT_NAME
     try:
         values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        tests = {name: _read_counts(_counts_path(run_dir, name)) for name in values.pop("tests")}
-        return RunResult(**values, run_dir=run_dir, tests=tests)
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile, InputError) as error:
+        tests = {name: read_counts(_tests_path(run_dir, name)) for name in values.pop("tests")}
+        others = {
+            label: {name: read_counts(_others_path(run_dir, number, name)) for name in names}
+            for number, (label, names) in enumerate(values.pop("others", {}).items())
+        }
+        validation = {
+            name: read_counts(_validation_path(run_dir, name))
+            for name in values.pop("validation", ())
+        }
+        values["datasets"] = tuple(values.get("datasets", ()))
+        return RunResult(
+            **values, run_dir=run_dir, tests=tests, others=others, validation=validation
+        )
+    except READ_ERRORS as error:
         raise TrainingError(
             f"{path}: result cannot be read ({error}); delete the folder to run it again"
         ) from error
@@ -104,14 +141,36 @@ def group_counts(results: Iterable[RunResult]) -> dict[str, list[Mapping[str, Im
     return {arm: [result.tests for result in ordered if result.arm == arm] for arm in arms}
 
 
-def _counts_path(run_dir: Path, test: str) -> Path:
-    return run_dir / f"counts-{test}.npz"
+def write_counts(path: Path, counts: ImageCounts) -> None:
+    """Write counts as .npz, atomically."""
+    buffer = io.BytesIO()
+    np.savez_compressed(
+        buffer,
+        image_ids=np.array(counts.image_ids, np.str_),
+        classes=np.array(counts.classes, np.str_),
+        **{array: getattr(counts, array) for array in ARRAYS},
+    )
+    write_bytes_atomically(path, buffer.getvalue())
 
 
-def _read_counts(path: Path) -> ImageCounts:
+def read_counts(path: Path) -> ImageCounts:
+    """Read what `write_counts` wrote; raises as numpy does where the file is missing or damaged."""
     with np.load(path, allow_pickle=False) as file:
         return ImageCounts(
             image_ids=tuple(file["image_ids"].tolist()),
             classes=tuple(file["classes"].tolist()),
             **{array: file[array] for array in ARRAYS},
         )
+
+
+def _tests_path(run_dir: Path, test: str) -> Path:
+    return run_dir / f"counts-{test}.npz"
+
+
+def _others_path(run_dir: Path, number: int, test: str) -> Path:
+    # Labels such as "512 px, 6 scales" are no file names; their order is that of result.json.
+    return run_dir / f"others-{number}-{test}.npz"
+
+
+def _validation_path(run_dir: Path, dataset: str) -> Path:
+    return run_dir / f"validation-{dataset}.npz"

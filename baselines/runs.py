@@ -2,30 +2,40 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Final
 
 import torch
 
 from baselines.checkpoint import CHECKPOINT_NAME, describe_difference, read_identity
 from baselines.config import EvalConfig, TrainConfig, config_sha256
-from baselines.exports import read_export
-from baselines.predict import evaluate
+from baselines.distributed import World
+from baselines.exports import Export, ZeroShotSet, read_export, select_datasets
+from baselines.networks import Network
+from baselines.predict import Resolution, evaluate, resolutions
 from baselines.results import RESULT_NAME, RunResult, read_result, write_result
 from baselines.train import train
 from mseg_curate.core.metrics import ImageCounts
 from mseg_curate.errors import ExportError, TrainingError
 from mseg_curate.files import write_text_atomically
 
-__all__ = ["Run", "carry_out", "is_done"]
+__all__ = ["Run", "carry_out", "count_work", "is_done"]
+
+ALONE: Final = World()
 
 
 @dataclass(frozen=True)
 class Run:
-    """All that one training and its evaluation depend on; small enough to hand to a process."""
+    """All that one training and its evaluation depend on; small enough to hand to a process.
+
+    `datasets` are those that are trained on. `config` is settled, and `choices` says in words what `auto` chose.
+    `truth_sha256` is the hash of the labels of the export that the training datasets' other splits are measured with.
+    """
 
     arm: str
     seed: int
@@ -37,11 +47,18 @@ class Run:
     shared_sha256: str
     labels_sha256: str
     weights_sha256: str | None
+    datasets: tuple[str, ...]
+    truth_dir: Path | None = None
+    truth_sha256: str = ""
+    choices: str = ""
 
     @property
     def config_sha256(self) -> str:
         """Hash what all runs of the experiment share."""
-        return config_sha256(self.config, self.evaluation, weights_sha256=self.weights_sha256)
+        digest = config_sha256(self.config, self.evaluation, weights_sha256=self.weights_sha256)
+        if not self.evaluation.validate:
+            return digest
+        return hashlib.sha256(f"{digest} {self.truth_sha256}".encode()).hexdigest()
 
     @property
     def identity(self) -> str:
@@ -50,12 +67,22 @@ class Run:
             {
                 "arm": self.arm,
                 "config_sha256": self.config_sha256,
+                "datasets": list(self.datasets),
                 "labels_sha256": self.labels_sha256,
                 "seed": self.seed,
                 "shared_sha256": self.shared_sha256,
             },
             sort_keys=True,
         )
+
+    def sets_to_measure(self, export: Export) -> Iterator[tuple[Resolution, str, ZeroShotSet]]:
+        """Yield every evaluation: its resolution, whether it is of a test or for validation, and the dataset."""
+        first, *others = resolutions(self.evaluation)
+        for resolution in (first, *others):
+            yield from ((resolution, "test", test) for test in export.tests)
+        if self.evaluation.validate:
+            truth = read_export(self.truth_dir) if self.truth_dir else export
+            yield from ((first, "validation", dataset) for dataset in truth.validation)
 
 
 def is_done(run: Run) -> bool:
@@ -77,12 +104,30 @@ def is_done(run: Run) -> bool:
     return done
 
 
-def carry_out(run: Run, *, stop: Callable[[], bool], advance: Callable[[int], None]) -> RunResult:
-    """Train, evaluate and write one run; `advance` is told how many steps and test images were done."""
+def count_work(run: Run) -> int:
+    """Count what `carry_out` tells its `advance`: steps, and images measured."""
+    export = read_export(run.export_dir)
+    measured = (len(dataset.samples) for _, _, dataset in run.sets_to_measure(export))
+    return run.config.steps + sum(measured)
+
+
+def carry_out(
+    run: Run,
+    *,
+    world: World = ALONE,
+    stop: Callable[[], bool],
+    advance: Callable[[int], None],
+) -> RunResult:
+    """Train, evaluate and write one run; `advance` is told how many steps and test images were done.
+
+    All processes of `world` do so together; the first one writes.
+    """
     export = read_export(run.export_dir)
     if (export.shared_sha256, export.labels_sha256) != (run.shared_sha256, run.labels_sha256):
         raise ExportError("the export changed while the experiment ran", path=export.folder)
-    _write_config(run)
+    export = select_datasets(export, run.datasets)
+    if world.is_first:
+        _write_config(run)
     outcome = train(
         export,
         run.run_dir,
@@ -90,21 +135,13 @@ def carry_out(run: Run, *, stop: Callable[[], bool], advance: Callable[[int], No
         seed=run.seed,
         identity=run.identity,
         device=run.device,
+        world=world,
         stop=stop,
         on_step=advance,
     )
     began = time.perf_counter()
-    tests: dict[str, ImageCounts] = {
-        test.name: evaluate(
-            outcome.model,
-            test,
-            index=export.index,
-            evaluation=run.evaluation,
-            stop=stop,
-            on_image=lambda: advance(1),
-        )
-        for test in export.tests
-    }
+    measured = _measure(run, export, outcome.model, world=world, stop=stop, advance=advance)
+    declared, *others = (resolution.label for resolution in resolutions(run.evaluation))
     result = RunResult(
         arm=run.arm,
         seed=run.seed,
@@ -112,7 +149,7 @@ def carry_out(run: Run, *, stop: Callable[[], bool], advance: Callable[[int], No
         shared_sha256=run.shared_sha256,
         labels_sha256=run.labels_sha256,
         weights_sha256=run.weights_sha256,
-        device=_describe_device(run.device),
+        device=_describe_device(run.device, world),
         torch_version=torch.__version__,
         threads=torch.get_num_threads(),
         steps=outcome.steps,
@@ -120,14 +157,53 @@ def carry_out(run: Run, *, stop: Callable[[], bool], advance: Callable[[int], No
         eval_s=time.perf_counter() - began,
         final_loss=outcome.final_loss,
         run_dir=run.run_dir,
-        tests=tests,
+        tests=measured["test", declared],
+        others={label: measured["test", label] for label in others},
+        validation=measured.get(("validation", declared), {}),
+        network=run.config.network,
+        backbone=run.config.backbone,
+        datasets=run.datasets,
+        choices=run.choices,
     )
-    write_result(result)
+    if world.is_first:
+        write_result(result)
     return result
 
 
-def _describe_device(device: str) -> str:
-    return f"cuda ({torch.cuda.get_device_name()})" if device == "cuda" else device
+def _measure(
+    run: Run,
+    export: Export,
+    network: Network,
+    *,
+    world: World,
+    stop: Callable[[], bool],
+    advance: Callable[[int], None],
+) -> dict[tuple[str, str], dict[str, ImageCounts]]:
+    """Evaluate what `sets_to_measure` names; return counts by (test or validation, resolution) and dataset.
+
+    Predictions, where they are asked for, are those of the declared resolution.
+    """
+    declared = resolutions(run.evaluation)[0]
+    measured: dict[tuple[str, str], dict[str, ImageCounts]] = {}
+    for resolution, kind, dataset in run.sets_to_measure(export):
+        wanted = run.evaluation.predictions and kind == "test" and resolution == declared
+        measured.setdefault((kind, resolution.label), {})[dataset.name] = evaluate(
+            network,
+            dataset,
+            index=export.index,
+            evaluation=run.evaluation,
+            resolution=resolution,
+            world=world,
+            predictions=run.run_dir / "predictions" / dataset.name if wanted else None,
+            stop=stop,
+            on_image=lambda: advance(1),
+        )
+    return measured
+
+
+def _describe_device(device: str, world: World) -> str:
+    name = f"cuda ({torch.cuda.get_device_name()})" if device == "cuda" else device
+    return name if world.size == 1 else f"{world.size} × {name}"
 
 
 def _write_config(run: Run) -> None:
@@ -138,6 +214,8 @@ def _write_config(run: Run) -> None:
         "export": str(run.export_dir),
         "device": run.device,
         "torch_version": torch.__version__,
+        "choices": run.choices,
+        "truth": str(run.truth_dir or run.export_dir) if run.evaluation.validate else None,
         "train": train_values,
         "evaluation": asdict(run.evaluation),
     }

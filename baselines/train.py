@@ -6,43 +6,43 @@
 
 A run that was stopped goes on from its last checkpoint when it is called again; on a CPU with the same
 number of threads the result is the same, bit for bit. The loop draws its random numbers anew in
-every step from (seed, step), so that nothing but the step needs to be remembered.
+every step from (seed, step), so that nothing but the step needs to be remembered. Several processes
+(`torchrun`) divide each batch, and compute what one would, up to rounding.
 """
 
 from __future__ import annotations
 
-import json
+import logging
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from baselines.augment import augment_batch, choose_augmentation
+from baselines.auto import choose_device, describe, settle, use_algorithms
 from baselines.checkpoint import CHECKPOINT_NAME, TrainState, read_checkpoint, write_checkpoint
 from baselines.config import TrainConfig
-from baselines.data import CachedSample, Draw, SampleCache, Sampler
-from baselines.exports import IGNORE, Export
-from baselines.losses import set_cross_entropy
-from baselines.networks import Network, build_network, upsample_bilinear
+from baselines.data import prepare_ahead
+from baselines.distributed import ALONE, World, agree, share_state, sum_tensor
+from baselines.exports import Export
+from baselines.journal import Journal
+from baselines.learner import Learner, learning_rate
+from baselines.networks import Network
+from baselines.pictures import SAMPLES_NAME, choose_examples, draw_samples
 from mseg_curate.errors import TrainingError, TrainingStoppedError
-from mseg_curate.files import write_text_atomically
 
-__all__ = ["TrainOutcome", "choose_device", "learning_rate", "train"]
+__all__ = ["Learner", "TrainOutcome", "choose_device", "learning_rate", "train"]
 
-STEP_STREAM: Final = 3  # streams 1 and 2 are the sampler's
-STEPS_AHEAD: Final = 4  # batches that reader threads prepare while the device works
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class TrainOutcome:
-    """A trained network; `final_loss` is the mean over the last logged window of steps."""
+    """A trained network with the weights to evaluate; `final_loss` is the mean over the last logged window."""
 
     model: Network
     steps: int
@@ -56,10 +56,10 @@ class _Progress:
 
     step: int = 0
     earlier_s: float = 0.0
-    started: float = field(default_factory=time.perf_counter)
     window: list[Tensor] = field(default_factory=list)
     window_loss: float = float("nan")
-    log_lines: list[str] = field(default_factory=list)
+    started: float = field(default_factory=time.perf_counter)
+    logged: tuple[int, float] = (0, 0.0)
 
     def elapsed_s(self) -> float:
         return self.earlier_s + time.perf_counter() - self.started
@@ -73,211 +73,159 @@ def train(
     seed: int,
     identity: str,
     device: str = "auto",
+    world: World = ALONE,
     stop: Callable[[], bool] = lambda: False,
     on_step: Callable[[int], None] = lambda _: None,
 ) -> TrainOutcome:
     """Train to `config.steps`, from the checkpoint in `run_dir` if there is one.
 
     `identity` names everything the run depends on; a checkpoint with another one is refused.
-    `stop` is asked after every step; `on_step` is told how many steps were done.
-    Writes checkpoint.safetensors and log.jsonl into `run_dir`. Raises TrainingError on a loss that is
-    not finite, TrainingStoppedError when asked to stop.
+    `stop` is asked after every step, and where one process is told to stop, all do; `on_step` is told
+    how many steps were done. The first process writes checkpoint.safetensors, log.jsonl and what else
+    `config` asks for into `run_dir`. Raises TrainingError on a loss that is not finite,
+    TrainingStoppedError when asked to stop, MissingExtraError for TensorBoard where it is missing.
     """
-    place = torch.device(choose_device(device))
-    model = build_network(config, classes=export.outputs, seed=seed)
-    model = model.to(device=place, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = build_optimizer(model, config)
-    checkpoint, log = run_dir / CHECKPOINT_NAME, run_dir / "log.jsonl"
-    progress = _resume(checkpoint, log, model=model, optimizer=optimizer, identity=identity)
-    on_step(progress.step)
+    place = choose_device(device)
+    settled = settle(config, device=place)
+    if world.is_first and settled != config:
+        log.info("auto: %s", describe(config, settled))
+    with use_algorithms(settled, device=place):
+        learner = Learner(export, settled, seed=seed, device=place, world=world)
+        progress = _resume(learner, run_dir, identity=identity)
+        on_step(progress.step)
+        if progress.step < settled.steps:
+            with _open_journal(learner, run_dir, progress.step) as write:
+                _take_steps(
+                    learner,
+                    progress,
+                    _Desk(run_dir, identity=identity, write=write, stop=stop, on_step=on_step),
+                )
+    return TrainOutcome(learner.model, progress.step, progress.elapsed_s(), progress.window_loss)
 
-    sizes = [len(dataset.samples) for dataset in export.train]
-    sampler = Sampler(sizes, seed=seed, batch=config.batch)
-    cache = SampleCache(export, base_px=config.base_px, limit_mib=config.cache_mib)
+
+@dataclass(frozen=True)
+class _Desk:
+    """Where a run is written, and who is asked and told."""
+
+    run_dir: Path
+    identity: str
+    write: Callable[..., None]
+    stop: Callable[[], bool]
+    on_step: Callable[[int], None]
+
+
+def _take_steps(learner: Learner, progress: _Progress, desk: _Desk) -> None:
+    config, world = learner.config, learner.world
+    examples = None
+    if config.sample_every and world.is_first:
+        examples = choose_examples(learner.export, learner.cache, crop_px=config.crop_px)
     steps = range(progress.step, config.steps)
-    model.train()
-    for step, draws, samples in read_batches(
-        cache, sampler, steps=steps, threads=config.reader_threads
-    ):
-        # Dropout is the one consumer; the order of earlier steps must not matter to it.
-        torch.manual_seed(_step_seed(seed, step))
-        rate = learning_rate(config, step)
-        for group in optimizer.param_groups:
-            group["lr"] = rate * group["factor"]
-
-        images, labels = _augment(config, draws, samples, model.mean)
-        datasets = torch.tensor([draw.dataset for draw in draws], device=place)
-        loss = compute_loss(model, images, labels, config=config, export=export, datasets=datasets)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        progress.window.append(loss.detach())
+    for step, batch in prepare_ahead(learner.prepare, steps=steps, threads=config.reader_threads):
+        progress.window.append(learner.learn(step, batch))
         progress.step = step + 1
-        on_step(1)
-
-        stopped, last = stop(), progress.step == config.steps
+        desk.on_step(1)
+        stopped, last = agree(desk.stop(), world), progress.step == config.steps
         if progress.step % config.log_every == 0 or last:
-            _log_window(log, progress, rate)
+            _log_window(learner, progress, desk)
+        if examples is not None and progress.step % config.sample_every == 0:
+            path = desk.run_dir / SAMPLES_NAME / f"step-{progress.step:06}.png"
+            draw_samples(
+                path,
+                learner.model,
+                examples=examples,
+                export=learner.export,
+                crop_px=config.crop_px,
+            )
         if stopped or last or progress.step % config.checkpoint_every == 0:
-            _check_finite(progress)
-            state = TrainState(
-                progress.step, progress.elapsed_s(), progress.window, progress.window_loss
-            )
-            write_checkpoint(
-                checkpoint, model, optimizer=optimizer, state=state, identity=identity, final=last
-            )
+            _keep(learner, progress, desk, final=last)
         if stopped and not last:
             raise TrainingStoppedError(
-                f"{run_dir}: stopped at step {progress.step} of {config.steps}; "
+                f"{desk.run_dir}: stopped at step {progress.step} of {config.steps}; "
                 "run the same command again to go on"
             )
-    return TrainOutcome(model, progress.step, progress.elapsed_s(), progress.window_loss)
 
 
-def compute_loss(
-    model: Network,
-    images: Tensor,
-    labels: Tensor,
-    *,
-    config: TrainConfig,
-    export: Export,
-    datasets: Tensor,
-) -> Tensor:
-    """Compute the main loss plus the weighted auxiliary one, for a batch on the model's device."""
-    size_hw = (labels.shape[1], labels.shape[2])
-    every = config.loss_stride
-    labels = labels[:, ::every, ::every]
-    autocast = config.precision == "bfloat16"
-    with torch.autocast(images.device.type, torch.bfloat16, enabled=autocast):
-        heads = model(images.contiguous(memory_format=torch.channels_last))
-    total = torch.zeros((), device=images.device)
-    for logits, weight in zip(heads, (1.0, config.aux_weight), strict=True):
-        if logits is not None:
-            total = total + weight * set_cross_entropy(
-                upsample_bilinear(logits.float(), size_hw, every=every),
-                labels,
-                sets=export.index.sets,
-                ignore_label=IGNORE,
-                datasets=datasets,
-            )
-    return total
-
-
-def read_batches(
-    cache: SampleCache, sampler: Sampler, *, steps: range, threads: int
-) -> Iterator[tuple[int, tuple[Draw, ...], list[CachedSample]]]:
-    """Yield step, draws and samples in order; threads, where there are any, read ahead."""
-    if threads == 0:
-        for step in steps:
-            draws = sampler.draw_batch(step)
-            yield step, draws, [cache.load(draw.dataset, draw.index) for draw in draws]
-        return
-    waiting: deque[tuple[int, tuple[Draw, ...], list[Future[CachedSample]]]] = deque()
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="reader")
-    try:
-        for step in range(steps.start, steps.stop + STEPS_AHEAD):
-            if step < steps.stop:
-                draws = sampler.draw_batch(step)
-                futures = [pool.submit(cache.load, draw.dataset, draw.index) for draw in draws]
-                waiting.append((step, draws, futures))
-            if step >= steps.start + STEPS_AHEAD and waiting:
-                due, due_draws, loading = waiting.popleft()
-                yield due, due_draws, [future.result() for future in loading]
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def build_optimizer(model: Network, config: TrainConfig) -> torch.optim.Optimizer:
-    """Make the optimiser; each group carries the `factor` by which its rate differs."""
-    backbone, heads = model.split_parameters()
-    groups = [
-        {"params": list(parameters.values()), "factor": factor}
-        for parameters, factor in ((backbone, 1.0), (heads, config.head_lr_factor))
-        if parameters
-    ]
-    if config.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=config.lr, weight_decay=config.weight_decay)
-    return torch.optim.SGD(
-        groups, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay
+def _resume(learner: Learner, run_dir: Path, *, identity: str) -> _Progress:
+    """Take up the checkpoint, where there is one; what a killed process left half written is cleared."""
+    if learner.world.is_first:
+        for part in run_dir.glob(".*.part"):
+            part.unlink(missing_ok=True)
+    state = read_checkpoint(
+        run_dir / CHECKPOINT_NAME,
+        learner.model,
+        optimizer=learner.optimizer,
+        identity=identity,
+        average=learner.average,
+        world=learner.world,
     )
-
-
-def learning_rate(config: TrainConfig, step: int) -> float:
-    """Compute the backbone's rate in step `step` (from 0): poly, after a linear warm-up."""
-    rise = min(1.0, (step + 1) / config.warmup) if config.warmup else 1.0
-    return float(config.lr * rise * (1 - step / config.steps) ** config.power)
-
-
-def choose_device(device: str) -> str:
-    """Turn `auto` into cuda where there is one, else cpu; raises TrainingError for a missing one."""
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if device not in ("cpu", "cuda"):
-        raise TrainingError(f"unknown device: expected auto, cpu or cuda, found {device}")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise TrainingError("device cuda: torch finds none here; use --device cpu or auto")
-    return device
-
-
-def _augment(
-    config: TrainConfig, draws: Sequence[Draw], samples: Sequence[CachedSample], mean: Tensor
-) -> tuple[Tensor, Tensor]:
-    choices = [
-        choose_augmentation(config, draw.augmentation_seed, size_hw=sample.size_hw)
-        for draw, sample in zip(draws, samples, strict=True)
-    ]
-    return augment_batch(samples, choices, crop_px=config.crop_px, mean=mean)
-
-
-def _step_seed(seed: int, step: int) -> int:
-    sequence = np.random.SeedSequence([seed, STEP_STREAM, step])
-    return int(sequence.generate_state(1, np.uint32)[0])
-
-
-def _resume(
-    checkpoint: Path,
-    log: Path,
-    *,
-    model: Network,
-    optimizer: torch.optim.Optimizer,
-    identity: str,
-) -> _Progress:
-    """Take up the checkpoint, and those lines of the log that it knows of."""
-    state = read_checkpoint(checkpoint, model, optimizer=optimizer, identity=identity)
-    lines = log.read_text(encoding="utf-8").splitlines() if log.is_file() else []
-    kept = [line for line in lines if line and json.loads(line)["step"] <= state.step]
     return _Progress(
-        log_lines=kept,
         step=state.step,
         earlier_s=state.train_s,
         window=list(state.window),
         window_loss=state.window_loss,
+        logged=(state.step, state.train_s),
     )
 
 
-def _check_finite(progress: _Progress) -> None:
-    """Read the losses of the window back and refuse one that is not finite, by its step."""
-    if not progress.window:
-        return
-    bad = (~torch.isfinite(torch.stack(progress.window))).nonzero().flatten().tolist()
-    if bad:
-        step = progress.step - len(progress.window) + bad[0] + 1
-        loss = float(progress.window[bad[0]])
-        raise TrainingError(
-            f"the loss is {loss} at step {step}; the last checkpoint is from before it: "
-            "lower lr, or lengthen warmup"
+def _keep(learner: Learner, progress: _Progress, desk: _Desk, *, final: bool) -> None:
+    """Write a checkpoint; the final one, and the network from then on, hold the weights to evaluate."""
+    _read_window(learner, progress)
+    if final and learner.average is not None:
+        learner.average.apply()
+    if final:
+        # Batch statistics of their own are all that processes may differ in.
+        share_state(learner.model, learner.world)
+    if learner.world.is_first:
+        write_checkpoint(
+            desk.run_dir / CHECKPOINT_NAME,
+            learner.model,
+            optimizer=learner.optimizer,
+            state=TrainState(
+                progress.step, progress.elapsed_s(), progress.window, progress.window_loss
+            ),
+            identity=desk.identity,
+            final=final,
+            average=learner.average,
         )
 
 
-def _log_window(log: Path, progress: _Progress, rate: float) -> None:
-    _check_finite(progress)
-    progress.window_loss = float(torch.stack(progress.window).double().mean())
+def _read_window(learner: Learner, progress: _Progress) -> list[float]:
+    """Read the losses of the window back, of all processes together; refuse one that is not finite."""
+    if not progress.window:
+        return []
+    shared = sum_tensor(torch.stack(progress.window), learner.world)
+    # From now on the first process carries the sums.
+    progress.window = list(shared if learner.world.is_first else torch.zeros_like(shared))
+    losses: list[float] = shared.tolist()
+    for number, loss in enumerate(losses):
+        if not np.isfinite(loss):
+            raise TrainingError(
+                f"the loss is {loss} at step {progress.step - len(losses) + number + 1}; "
+                "the last checkpoint is from before it: lower lr, or lengthen warmup"
+            )
+    return losses
+
+
+def _log_window(learner: Learner, progress: _Progress, desk: _Desk) -> None:
+    progress.window_loss = float(np.mean(_read_window(learner, progress)))
     progress.window.clear()
-    line = {
-        "step": progress.step,
-        "loss": progress.window_loss,
-        "lr": rate,
-        "elapsed_s": round(progress.elapsed_s(), 3),
-    }
-    progress.log_lines.append(json.dumps(line))
-    write_text_atomically(log, "".join(f"{text}\n" for text in progress.log_lines))
+    elapsed_s = progress.elapsed_s()
+    steps, seconds = progress.step - progress.logged[0], elapsed_s - progress.logged[1]
+    progress.logged = (progress.step, elapsed_s)
+    desk.write(
+        progress.step,
+        loss=progress.window_loss,
+        lr=learning_rate(learner.config, progress.step - 1),
+        images_per_s=round(steps * learner.config.batch / seconds, 3),
+        elapsed_s=round(elapsed_s, 3),
+    )
+
+
+@contextmanager
+def _open_journal(learner: Learner, run_dir: Path, step: int) -> Iterator[Callable[..., None]]:
+    """Yield what writes a line of the log; only the first process has one."""
+    if not learner.world.is_first:
+        yield lambda *_, **__: None
+        return
+    with Journal(run_dir, step=step, tensorboard=learner.config.tensorboard) as journal:
+        yield journal.write

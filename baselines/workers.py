@@ -17,8 +17,7 @@ from multiprocessing.synchronize import Event
 import torch
 from tqdm import tqdm
 
-from baselines.exports import read_export
-from baselines.runs import Run, carry_out
+from baselines.runs import Run, carry_out, count_work
 from baselines.stopping import stop_on_signals
 from mseg_curate.errors import MsegCurateError, TrainingError, TrainingStoppedError
 
@@ -38,10 +37,7 @@ def available_cores() -> int:
 @contextmanager
 def show_progress(runs: Sequence[Run], progress: bool) -> Iterator[Callable[[Run, int], None]]:
     """Show one bar over the steps and test images of all runs; yields what moves it on."""
-    total = 0
-    for run in runs if progress else ():
-        export = read_export(run.export_dir)
-        total += run.config.steps + sum(len(test.samples) for test in export.tests)
+    total = sum(map(count_work, runs)) if progress else 0
     # Where nobody watches, a log is better off with a line now and then.
     interval = 0.1 if sys.stderr.isatty() else 30.0
     with tqdm(

@@ -131,14 +131,7 @@ def _measure(
 ) -> Experiment:
     # Imported here: only training needs torch.
     from baselines.config import EVALUATIONS, PRESETS  # noqa: PLC0415
+    from baselines.recipe import Recipe  # noqa: PLC0415
 
-    return run_baseline(
-        exports,
-        out,
-        config=PRESETS["tiny"],
-        evaluation=EVALUATIONS["tiny"],
-        seeds=SEEDS,
-        jobs=jobs,
-        store=store,
-        now=now(),
-    )
+    recipe = Recipe(PRESETS["tiny"], EVALUATIONS["tiny"], SEEDS, jobs=jobs)
+    return run_baseline(exports, out, recipe=recipe, store=store, now=now())

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
+from mseg_curate.core.arms import Arm, ArmChoice, Unresolved
 from mseg_curate.core.label_map import paint, remap
-from mseg_curate.core.mapping import Arm, Unresolved
 from mseg_curate.errors import ExportError, OutputError
 from mseg_curate.export_plan import ExportPlan, PlannedDataset, PlannedPaint, plan_export
 from mseg_curate.files import (
@@ -44,7 +44,7 @@ class Export:
     """What an export came to: label maps `written` now and `kept` from an earlier try, and pixels by their fate."""
 
     path: Path
-    arm: Arm
+    arm: str
     written: int
     kept: int
     counts: Mapping[str, int]
@@ -80,7 +80,7 @@ def write_export(
     store: Store,
     out: Path,
     *,
-    arm: Arm,
+    arm: Arm | ArmChoice,
     now: str,
     unresolved: Unresolved = Unresolved.IGNORE,
     copy_images: bool = False,
@@ -88,13 +88,19 @@ def write_export(
 ) -> Export:
     """Write all datasets that have pixels (or those named) as one export in the universal taxonomy.
 
+    An oracle, see `ArmChoice`, is of one test dataset in its own classes, in the same format.
+
     Only pixels that still carry the source class of a mask take its resolution. Run again after a stop, it goes on;
     run again after the end, it changes nothing. Raises MappingError for a class without a place, ExportError where
     `out` holds something else, OutputError on a full disk.
     """
     with store.reading() as connection:
         plan = plan_export(
-            connection, arm=arm, unresolved=unresolved, copy_images=copy_images, datasets=datasets
+            connection,
+            choice=ArmChoice.of(arm),
+            unresolved=unresolved,
+            copy_images=copy_images,
+            datasets=datasets,
         )
         manifest = _complete_manifest(out, plan)
         if manifest is None:
@@ -112,7 +118,7 @@ def write_export(
     counts = manifest["counts"]
     return Export(
         out,
-        arm,
+        plan.choice.name,
         written,
         len(jobs) - written,
         counts if isinstance(counts, dict) else {},
@@ -199,7 +205,7 @@ def _journal_entry(line: str) -> _Done | None:
 
 
 def _jobs(dataset: PlannedDataset, *, copy_images: bool) -> Iterator[_Job]:
-    base = f"{dataset.row.role}/{dataset.row.name}"
+    base = f"{dataset.role}/{dataset.row.name}"
     for image in dataset.images:
         key = f"{image.split}/{image.key}"
         suffix = Path(image.image_file).suffix
@@ -220,7 +226,7 @@ def _write_all(store: Store, out: Path, plan: ExportPlan, jobs: Sequence[_Job]) 
             lambda job: _write(job, out, plan),
             with_paints(),
             total=len(jobs),
-            what=f"exporting {plan.arm}",
+            what=f"exporting {plan.choice.name}",
         )
         for result in results:
             _append_line(out / JOURNAL, canonical_json(asdict(result)))
@@ -242,7 +248,6 @@ def _write(job: _Job, out: Path, plan: ExportPlan) -> _Done:
     source = label_map_of(dataset.row, job.image, dataset.colours)
     label_map = remap(source, dataset.table)
     counts: Counter[str] = Counter()
-    ignore_label = plan.space.ignore_label
     for planned in job.paints:
         box = planned.mask.box
         painted = paint(
@@ -253,10 +258,10 @@ def _write(job: _Job, out: Path, plan: ExportPlan) -> _Done:
             source_id=planned.source_id,
             value=planned.value,
         )
-        counts["decided_px" if planned.value != ignore_label else "decided_ignore_px"] += painted
-    if dataset.row.role == "train":
+        counts[f"{planned.kind}_px"] += painted
+    if dataset.role == "train":
         counts["train_px"] = label_map.size
-        counts["train_ignored_px"] = int(np.count_nonzero(label_map == ignore_label))
+        counts["train_ignored_px"] = int(np.count_nonzero(label_map == plan.space.ignore_label))
     target = safe_join(out, job.label_path)
     files = {job.label_path: write_bytes_atomically(target, encode_label_png(label_map))}
     if job.image_path is not None:

@@ -55,16 +55,16 @@ def list_files(plan: ExportPlan) -> dict[str, str]:
         ]
         texts["sets.tsv"] = _table(("id", "classes"), rows)
     for dataset in plan.datasets:
-        base = f"{dataset.row.role}/{dataset.row.name}"
+        base = f"{dataset.role}/{dataset.row.name}"
         for split in dataset.splits:
             texts[f"{base}/{split}.tsv"] = _split_list(plan, dataset, split)
-        if dataset.row.role == "test":
+        if dataset.role == "test":
             texts[f"{base}/classes.tsv"] = _test_classes(plan, dataset)
     return texts
 
 
 def _split_list(plan: ExportPlan, dataset: PlannedDataset, split: str) -> str:
-    base = f"{dataset.row.role}/{dataset.row.name}"
+    base = f"{dataset.role}/{dataset.row.name}"
     rows = []
     for image in dataset.splits[split]:
         key = f"{split}/{image.key}"
@@ -104,14 +104,15 @@ def build_manifest(
         "format": FORMAT,
         "version": FORMAT_VERSION,
         "tool_version": __version__,
-        "arm": plan.arm.value,
+        "arm": plan.choice.name,
         "label_dtype": "uint16" if plan.space.is_wide else "uint8",
         "ignore_label": plan.space.ignore_label,
         "universal_classes": list(plan.space.names),
         "reachable": list(plan.reachable),
         "sets": sets,
-        "train": [_dataset_entry(plan, d) for d in plan.by_role["train"]],
+        "train": [_train_entry(plan, d) for d in plan.by_role["train"]],
         "test": [_test_entry(plan, d) for d in plan.by_role["test"]],
+        "tasks": _task_entries(plan),
         "provenance": plan.provenance,
         "counts": dict(sorted(counts.items())),
         "plan_sha256": plan.sha256,
@@ -129,7 +130,7 @@ def hash_manifest(manifest: Mapping[str, object]) -> str:
 
 
 def _dataset_entry(plan: ExportPlan, dataset: PlannedDataset) -> dict[str, object]:
-    base = f"{dataset.row.role}/{dataset.row.name}"
+    base = f"{dataset.role}/{dataset.row.name}"
     return {
         "name": dataset.row.name,
         "image_root": None if plan.copy_images else str(dataset.row.root),
@@ -138,6 +139,23 @@ def _dataset_entry(plan: ExportPlan, dataset: PlannedDataset) -> dict[str, objec
             for split, images in dataset.splits.items()
         },
     }
+
+
+def _train_entry(plan: ExportPlan, dataset: PlannedDataset) -> dict[str, object]:
+    reachable = sorted(plan.space.id_of(name) for name in dataset.mapping.reachable())
+    return {**_dataset_entry(plan, dataset), "reachable": reachable}
+
+
+def _task_entries(plan: ExportPlan) -> list[dict[str, object]]:
+    return [
+        {
+            "name": split.name,
+            "dataset": split.dataset,
+            "class": split.entry.source,
+            "candidates": sorted(plan.space.id_of(name) for name in split.entry.candidates),
+        }
+        for split in plan.split_classes
+    ]
 
 
 def _test_entry(plan: ExportPlan, dataset: PlannedDataset) -> dict[str, object]:

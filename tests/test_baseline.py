@@ -6,7 +6,6 @@ import sqlite3
 import sys
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ import pytest
 from mseg_curate.baseline import Experiment, export_arms, run_baseline
 from mseg_curate.core.mapping import Arm
 from mseg_curate.core.metrics import harmonic_mean
-from mseg_curate.errors import ExportError, InputError, MissingExtraError
+from mseg_curate.errors import ExportError, InputError, MissingExtraError, TrainingError
 from mseg_curate.export import write_export
 from mseg_curate.manifest import read_manifest
 from mseg_curate.store import Store
@@ -35,21 +34,29 @@ def exports(build_loop: Callable[..., Loop], tmp_path: Path) -> tuple[Loop, dict
         return loop, export_arms(store, tmp_path / "exports", arms=ARMS, now=NOW)
 
 
+def make_recipe(*settings: str, **options: Any) -> Any:
+    """Return a recipe of two steps per run."""
+    from baselines import recipe  # noqa: PLC0415
+
+    settings += ("steps=2", "batch=2", "base_px=32", "crop_px=25", "head_channels=16", "warmup=0")
+    return recipe.make_recipe(
+        "tiny",
+        settings=(*settings, "width=0.125", "log_every=1", "precision=float32"),
+        eval_settings=("base_px=32", "crop_px=33", "flip=false", *options.pop("eval_settings", ())),
+        device="cpu",
+        progress=False,
+        **{"seeds": "0,1", **options},
+    )
+
+
 def run(loop: Loop, exports: dict[str, Path], *, store: bool = True, **options: Any) -> Experiment:
     """Train two steps per run and compare."""
-    from baselines.config import EVALUATIONS, PRESETS, override  # noqa: PLC0415
-
-    settings = ("steps=2", "batch=2", "base_px=32", "crop_px=25", "head_channels=16", "width=0.125")
-    config = override(PRESETS["tiny"], (*settings, "warmup=0", "log_every=1"))
-    evaluation = replace(EVALUATIONS["tiny"], base_px=32, crop_px=33, flip=False)
+    recipe = options.pop("recipe", None) or make_recipe(seeds=options.pop("seeds", "0,1"))
     with Store.open(loop.store) as opened:
         return run_baseline(
             exports,
             loop.root / "runs",
-            config=config,
-            evaluation=evaluation,
-            seeds=options.pop("seeds", (0, 1)),
-            device="cpu",
+            recipe=recipe,
             store=opened if store else None,
             now=NOW,
             **options,
@@ -131,6 +138,7 @@ def check_metrics(loop: Loop, done: Experiment) -> None:
         right = sum(n for (t, p), n in cells.items() if t == p)
         assert found["pixel_accuracy", ""] == pytest.approx(right / sum(cells.values()))
         means[arm, seed] = strict
+    assert done.strict is not None
     for arm in done.strict.arms:
         mean = (means[arm, 0] + means[arm, 1]) / 2
         assert done.strict.mean_iou[arm]["held_out"] == pytest.approx(mean)
@@ -173,6 +181,79 @@ def test_without_a_store_the_report_is_the_same(exports: tuple[Loop, dict[str, P
     """Exports that came from elsewhere are trained and reported without any store."""
     pytest.importorskip("torch")
     loop, folders = exports
-    done = run(loop, folders, store=False, seeds=(0,))
+    done = run(loop, folders, store=False, seeds="0")
     assert "one seed cannot be resampled" in done.text
+    assert ask(loop, "SELECT COUNT(*) FROM run") == [(0,)]
+
+
+def test_every_resolution_and_validation_are_stored(exports: tuple[Loop, dict[str, Path]]) -> None:
+    """Metrics and cells of each declared resolution and of the other training splits are in the store."""
+    pytest.importorskip("torch")
+    loop, folders = exports
+    recipe = make_recipe(
+        seeds="0", eval_settings=("also_px=24", "also_scales=0.5,1"), validate=True
+    )
+    done = run(loop, folders, recipe=recipe)
+    assert "24 px" in done.text
+    names = {name for (name,) in ask(loop, "SELECT DISTINCT name FROM metric")}
+    for suffix in ("", "@24px", "@32px,2scales"):
+        for name in ("miou_strict", "miou_compat", "pixel_accuracy", "iou", "harmonic_strict"):
+            assert name + suffix in names
+    datasets = {name for (name,) in ask(loop, "SELECT DISTINCT dataset FROM confusion")}
+    assert datasets == {"held_out", "held_out@24px", "held_out@32px,2scales", "zoo"}
+    sums = ask(
+        loop,
+        "SELECT run_id, dataset, SUM(pixels) FROM confusion WHERE dataset != 'zoo' GROUP BY 1, 2",
+    )
+    assert len(sums) == 6
+    assert len({pixels for _, _, pixels in sums}) == 1
+    harmonic = ask(
+        loop,
+        "SELECT h.value, m.value FROM metric AS h JOIN metric AS m ON m.run_id = h.run_id "
+        "WHERE h.name = 'harmonic_strict@24px' AND m.name = 'miou_strict@24px' AND m.dataset = 'held_out'",
+    )
+    assert all(one == pytest.approx(other) for one, other in harmonic)
+    zoo = ask(loop, "SELECT name FROM metric WHERE dataset = 'zoo' AND class_name = '' ORDER BY 1")
+    assert {name for (name,) in zoo} == {"miou_compat", "miou_strict", "pixel_accuracy"}
+
+
+def test_validation_has_one_truth_for_all_arms(exports: tuple[Loop, dict[str, Path]]) -> None:
+    """The other splits of training datasets have the reference arm's labels as truth, whatever the arm."""
+    pytest.importorskip("torch")
+    loop, folders = exports
+    for reference in ("relabeled", "partial"):
+        out = loop.root / reference
+        found = conduct_quickly(folders, out, reference=reference, validate=True)
+        sums = {
+            (result.arm, name): counts.truth.sum()
+            for result in found
+            for name, counts in result.validation.items()
+        }
+        assert set(sums) == {("relabeled", "zoo"), ("partial", "zoo")}
+        assert len(set(sums.values())) == 1
+        configs = {result.config_sha256 for result in found}
+        assert len(configs) == 1
+
+
+def conduct_quickly(folders: dict[str, Path], out: Path, *, reference: str, **options: Any) -> Any:
+    """Run one seed of every arm without a store and return the results."""
+    from baselines.recipe import Study  # noqa: PLC0415
+    from baselines.study import conduct  # noqa: PLC0415
+
+    found = conduct(
+        Study(), folders, out, recipe=make_recipe(seeds="0", **options), reference=reference
+    )
+    assert found is not None
+    return found.results
+
+
+def test_several_processes_are_refused(
+    exports: tuple[Loop, dict[str, Path]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where another process of torchrun speaks, nothing is stored and the way is said."""
+    pytest.importorskip("torch")
+    loop, folders = exports
+    monkeypatch.setattr("baselines.study.conduct", lambda *_, **__: None)
+    with pytest.raises(TrainingError, match="several processes cannot share a store"):
+        run(loop, folders)
     assert ask(loop, "SELECT COUNT(*) FROM run") == [(0,)]

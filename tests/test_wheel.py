@@ -69,6 +69,7 @@ def test_everything_is_packed(wheel: Path) -> None:
     for package in ("mseg_curate", "baselines", "app"):
         wanted |= {p.relative_to(ROOT).as_posix() for p in (ROOT / package).rglob("*.py")}
     wanted |= {p.relative_to(ROOT).as_posix() for p in (ROOT / "app" / "pane").iterdir()}
+    wanted |= {p.relative_to(ROOT).as_posix() for p in ROOT.glob("mseg_curate/published/*.tsv")}
     assert wanted <= names
     others = {name.split("/")[0] for name in names} - {"mseg_curate", "baselines", "app"}
     assert [name.endswith(".dist-info") for name in others] == [True]

@@ -1,11 +1,17 @@
 """The networks: everything that turns a photo into logits per pixel."""
 
-from baselines.networks.pspnet import (
-    Network,
-    build_network,
-    load_weights,
-    pool_average,
-    upsample_bilinear,
-)
+from baselines.networks.build import build_network, settle_network
+from baselines.networks.layers import pool_average, upsample_bilinear
+from baselines.networks.network import LoadedWeights, Network
+from baselines.networks.weights import check_weights, load_weights
 
-__all__ = ["Network", "build_network", "load_weights", "pool_average", "upsample_bilinear"]
+__all__ = [
+    "LoadedWeights",
+    "Network",
+    "build_network",
+    "check_weights",
+    "load_weights",
+    "pool_average",
+    "settle_network",
+    "upsample_bilinear",
+]

@@ -5,7 +5,19 @@ A command imports its verb when it is called, so that `--help` stays quick.
 
 from __future__ import annotations
 
-from mseg_curate.cli import agree, curate, decide, exports, gold, people, review, tasks, train
+from mseg_curate.cli import (
+    agree,
+    curate,
+    decide,
+    evaluate,
+    exports,
+    gold,
+    people,
+    published,
+    review,
+    tasks,
+    train,
+)
 from mseg_curate.cli.edge import cli, main
 
 __all__ = [
@@ -13,10 +25,12 @@ __all__ = [
     "cli",
     "curate",
     "decide",
+    "evaluate",
     "exports",
     "gold",
     "main",
     "people",
+    "published",
     "review",
     "tasks",
     "train",

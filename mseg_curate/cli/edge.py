@@ -12,15 +12,35 @@ from typing import TypeVar
 import click
 
 from mseg_curate import __version__
-from mseg_curate.errors import MsegCurateError, TrainingStoppedError
+from mseg_curate.core.arms import ArmChoice
+from mseg_curate.errors import InputError, MsegCurateError, TrainingStoppedError
 
-__all__ = ["ARMS", "FILE", "FOLDER", "author_option", "cli", "main", "now", "say", "store_option"]
+__all__ = [
+    "ARMS",
+    "FILE",
+    "FOLDER",
+    "author_option",
+    "cli",
+    "main",
+    "now",
+    "parse_arm",
+    "say",
+    "store_option",
+]
 
 Command = TypeVar("Command", bound=Callable[..., None])
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
 FILE = click.Path(path_type=Path, dir_okay=False)
 ARMS = ("relabeled", "unrelabeled", "ignored", "partial")
+
+
+def parse_arm(_: click.Context, param: click.Parameter | None, text: str) -> ArmChoice:
+    """Read an arm; what is none is a usage error."""
+    try:
+        return ArmChoice.parse(text)
+    except InputError as error:
+        raise click.BadParameter(str(error), param=param) from error
 
 
 def main() -> None:

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from mseg_curate.cli.edge import ARMS, FILE, FOLDER, cli, now, say, store_option
+from mseg_curate.cli.edge import ARMS, FILE, FOLDER, cli, now, parse_arm, say, store_option
+
+if TYPE_CHECKING:
+    from mseg_curate.core.arms import ArmChoice
 
 
 @cli.command()
 @store_option
-@click.option("--arm", type=click.Choice(ARMS), required=True)
+@click.option(
+    "--arm",
+    "choice",
+    callback=parse_arm,
+    required=True,
+    help=f"{', '.join(ARMS)}, without:TASK (relabeled, but that task's masks as they came) or oracle:DATASET.",
+)
 @click.option("--out", type=FOLDER, required=True, help="A new or empty folder.")
 @click.option(
     "--images",
@@ -29,10 +39,10 @@ from mseg_curate.cli.edge import ARMS, FILE, FOLDER, cli, now, say, store_option
 )
 @click.option("--dataset", "datasets", multiple=True, help="Only this dataset; may be repeated.")
 def export(
-    db: Path, arm: str, out: Path, images: str, unresolved: str, datasets: tuple[str, ...]
+    db: Path, choice: ArmChoice, out: Path, images: str, unresolved: str, datasets: tuple[str, ...]
 ) -> None:
     """Write unified label maps, image lists and a manifest."""
-    from mseg_curate.core.mapping import Arm, Unresolved
+    from mseg_curate.core.arms import Unresolved
     from mseg_curate.export import write_export
     from mseg_curate.store import Store
 
@@ -40,18 +50,18 @@ def export(
         done = write_export(
             store,
             out,
-            arm=Arm(arm),
+            arm=choice,
             now=now(),
             unresolved=Unresolved(unresolved),
             copy_images=images == "copy",
             datasets=datasets,
         )
     kept = f" ({done.kept:,} were there already)" if done.kept else ""
-    say(f"{out}: arm {arm}, {done.written:,} label maps written{kept}")
+    say(f"{out}: arm {done.arm}, {done.written:,} label maps written{kept}")
     if done.counts.get("train_px"):
         share = done.counts["train_ignored_px"] / done.counts["train_px"]
         say(f"  {share:.1%} of the training pixels are ignored")
-    if arm == "relabeled":
+    if choice.uses_decisions:
         say(
             f"  {done.counts.get('decided_px', 0):,} px carry a decided class, as of decision "
             f"{done.as_of_decision}"

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from mseg_curate.cli.edge import ARMS, FILE, FOLDER, cli, now, say, store_option
+from baselines.__main__ import training_options
+from mseg_curate.cli.edge import ARMS, FOLDER, cli, now, parse_arm, say, store_option
 
 if TYPE_CHECKING:
-    from mseg_curate.core.mapping import Arm
+    from baselines.recipe import Recipe, Study
+    from mseg_curate.core.arms import ArmChoice
+
+
+def _parse_arms(
+    ctx: click.Context, param: click.Parameter, text: str | None
+) -> list[ArmChoice] | None:
+    if text is None:
+        return None
+    names = [name for name in text.split(",") if name.strip()]
+    if not names:
+        raise click.BadParameter(f"expected some of {', '.join(ARMS)}", param=param)
+    return list(dict.fromkeys(parse_arm(ctx, param, name) for name in names))
 
 
 @cli.command("train-baseline")
@@ -18,9 +32,10 @@ if TYPE_CHECKING:
 @click.option("--out", type=FOLDER, required=True, help="Where exports, runs and the report go.")
 @click.option(
     "--arms",
-    default=",".join(ARMS),
-    show_default=True,
-    help="Arms to export from the store, separated by commas.",
+    callback=_parse_arms,
+    show_default=",".join(ARMS),
+    help="Arms to export from the store, separated by commas; without:TASK is relabeled but for that task's masks, "
+    "oracle:DATASET a test dataset's own training split.",
 )
 @click.option(
     "--export",
@@ -37,86 +52,61 @@ if TYPE_CHECKING:
     show_default=True,
     help="As in `export`.",
 )
-@click.option("--seeds", default="0,1,2", show_default=True, help="Seeds, separated by commas.")
-@click.option(
-    "--preset",
-    type=click.Choice(["paper", "small", "tiny"]),
-    default="small",
-    show_default=True,
-    help="paper: the published recipe; small: two cores; tiny: drawn scenes.",
-)
-@click.option("--weights", type=FILE, help="Backbone weights; without, training starts at random.")
-@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Change the preset.")
-@click.option(
-    "--set-eval",
-    "eval_settings",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="The same for evaluation.",
-)
-@click.option(
-    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True
-)
-@click.option(
-    "--jobs",
-    type=click.IntRange(1),
-    default=1,
-    show_default=True,
-    help="Runs at a time; they share the cores.",
-)
+@training_options
 def train_baseline(
+    *,
     db: Path,
     out: Path,
-    arms: str,
+    arms: list[ArmChoice] | None,
     exports: tuple[str, ...],
     reference: str,
     unresolved: str,
-    seeds: str,
-    preset: str,
-    weights: Path | None,
-    settings: tuple[str, ...],
-    eval_settings: tuple[str, ...],
-    device: str,
-    jobs: int,
+    study: Study,
+    recipe: Recipe,
 ) -> None:
     """Train PSPNet on every arm, evaluate zero-shot, and say what relabeling was worth."""
     from contextlib import ExitStack
-    from dataclasses import replace
 
-    from baselines.config import EVALUATIONS, PRESETS, override
-    from mseg_curate.baseline import export_arms, run_baseline
-    from mseg_curate.core.mapping import Unresolved
+    from mseg_curate.baseline import choose_arms, export_arms, run_baseline
+    from mseg_curate.core.arms import ArmChoice, Unresolved
     from mseg_curate.store import Store
 
+    _refuse_torchrun()
+    if arms is not None and (exports or study.kind != "arms"):
+        other = "--export" if exports else f"the table {study.kind}"
+        raise click.UsageError(f"--arms: {other} says which arms there are")
+    named = _parse_exports(exports)
     with ExitStack() as stack:
         store = stack.enter_context(Store.open(db)) if db.exists() or not exports else None
-        if exports:
-            folders = _parse_exports(exports)
-        elif store is not None:
-            folders = export_arms(
-                store,
-                out / "exports",
-                arms=_parse_arms(arms),
-                unresolved=Unresolved(unresolved),
-                now=now(),
+        if store is not None and not exports:
+            chosen = arms or choose_arms(store, study, reference=reference)
+            reference = ArmChoice.parse(reference).name
+            named = export_arms(
+                store, out / "exports", arms=chosen, unresolved=Unresolved(unresolved), now=now()
             )
         done = run_baseline(
-            folders,
+            named,
             out,
-            config=override(replace(PRESETS[preset], weights=weights), settings),
-            evaluation=override(EVALUATIONS[preset], eval_settings),
-            seeds=_parse_seeds(seeds),
+            recipe=recipe,
+            study=study,
             reference=reference,
-            device=device,
-            jobs=jobs,
             store=store,
             now=now(),
+            say=say,
         )
     say(done.text)
     say(f"report: {done.report}")
     if store is not None:
         say(
             f"store: {db}; try mseg-curate query \"SELECT * FROM v_zero_shot WHERE class_name = ''\""
+        )
+
+
+def _refuse_torchrun() -> None:
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise click.UsageError(
+            "several processes cannot share a store: start them with `torchrun … -m baselines`, and then run this "
+            "with the same --out, which takes up what they finished"
         )
 
 
@@ -129,33 +119,12 @@ def _parse_exports(exports: tuple[str, ...]) -> dict[str, Path]:
     return {arm: Path(folder) for arm, _, folder in pairs}
 
 
-def _parse_arms(arms: str) -> list[Arm]:
-    from mseg_curate.core.mapping import Arm
-
-    names = [name.strip() for name in arms.split(",") if name.strip()]
-    unknown = [name for name in names if name not in ARMS]
-    if unknown or not names:
-        raise click.BadParameter(
-            f"expected some of {', '.join(ARMS)}, found {arms!r}", param_hint="--arms"
-        )
-    return [Arm(name) for name in dict.fromkeys(names)]
-
-
-def _parse_seeds(seeds: str) -> list[int]:
-    try:
-        return [int(seed) for seed in seeds.split(",")]
-    except ValueError:
-        raise click.BadParameter(f"expected 0,1,2, found {seeds!r}", param_hint="--seeds") from None
-
-
 @cli.command()
 @click.option("--out", type=FOLDER, default=Path("demo"), show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True, help="Draws other pictures.")
 @click.option("--jobs", type=click.IntRange(1), default=None, show_default="one per core")
 def demo(out: Path, seed: int, jobs: int | None) -> None:
     """Run the whole loop on small datasets that are drawn on the spot."""
-    import os
-
     from mseg_curate.demo import run_demo
 
     done = run_demo(out, now=now, say=say, jobs=jobs or os.cpu_count() or 1, seed=seed)
@@ -166,4 +135,8 @@ def demo(out: Path, seed: int, jobs: int | None) -> None:
     say(f"  mseg-curate query {db} \"SELECT * FROM v_resolution WHERE outcome = 'contested'\"")
     say(f"  mseg-curate mapping export {db} townscape")
     say(f"  mseg-curate verify {out}/exports/relabeled")
+    arms = " ".join(f"--export {arm}={out}/exports/{arm}" for arm in ("relabeled", "unrelabeled"))
+    say(
+        f"  mseg-curate train-baseline {db} --out {out}/runs {arms} --preset tiny --seeds 0 --table zero-shot"
+    )
     say(f"  open {done.experiment.report}, {out}/datasets/townscape/images")

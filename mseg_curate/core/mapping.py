@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from enum import StrEnum
 
+from mseg_curate.core.arms import Arm, Unresolved
 from mseg_curate.core.tables import split_rows
 from mseg_curate.core.taxonomy import TaxonomyColumn
 from mseg_curate.errors import MappingError
@@ -38,23 +39,6 @@ class Relation(StrEnum):
     SPLIT = "split"
     IGNORE = "ignore"
     TEST = "test"
-
-
-class Arm(StrEnum):
-    """What an export does with the classes that must be split."""
-
-    RELABELED = "relabeled"
-    UNRELABELED = "unrelabeled"
-    IGNORED = "ignored"
-    PARTIAL = "partial"
-
-
-class Unresolved(StrEnum):
-    """What the arm `relabeled` makes of masks without a resolution to a class or to ignore."""
-
-    IGNORE = "ignore"
-    DEFAULT = "default"
-    SET = "set"
 
 
 @dataclass(frozen=True)

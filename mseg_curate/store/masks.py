@@ -23,6 +23,7 @@ __all__ = [
     "mask_frame",
     "masks_of_image",
     "masks_of_task",
+    "task_masks_of_image",
 ]
 
 
@@ -199,3 +200,13 @@ def masks_of_image(
         )
         for row in rows
     ]
+
+
+def task_masks_of_image(connection: Connection, image_id: int, *, task_id: int) -> set[int]:
+    """Return the row ids of the masks of an image that a task asks about."""
+    rows = connection.exec_driver_sql(
+        "SELECT m.id FROM mask AS m JOIN task_mask AS t ON t.mask_id = m.id "
+        "WHERE m.image_id = ? AND t.task_id = ?",
+        (image_id, task_id),
+    )
+    return {int(row_id) for (row_id,) in rows}

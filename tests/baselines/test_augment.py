@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from baselines.augment import Augmentation, augment_batch, choose_augmentation
+from baselines.augment import Augmentation, choose_augmentation, cut_crops, pack_batch
 from baselines.config import PRESETS, TrainConfig
 from baselines.data import CachedSample
 from baselines.exports import IGNORE
@@ -32,6 +34,68 @@ def make_sample(height: int, width: int) -> CachedSample:
     numbers = torch.arange(height * width).view(height, width)
     image = torch.stack([numbers % 251, numbers // 7 % 251, numbers % 13]).to(torch.uint8)
     return CachedSample(image=image, labels=numbers.to(torch.int16))
+
+
+def augment_batch(
+    samples: Sequence[CachedSample],
+    augmentations: Sequence[Augmentation],
+    *,
+    crop_px: int,
+    mean: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """Pack samples and cut their crops."""
+    packed = pack_batch(samples, augmentations, datasets=[0] * len(samples))
+    return cut_crops(packed.move_to(mean.device), crop_px=crop_px, mean=mean)
+
+
+def cut_plainly(
+    sample: CachedSample, augmentation: Augmentation, crop_px: int
+) -> tuple[Tensor, Tensor]:
+    """One crop by torch's own grid over the whole image: what the batched one must equal."""
+    theta = torch.tensor([augmentation.theta])
+    grid = F.affine_grid(theta, [1, 1, crop_px, crop_px], align_corners=False)
+    shift = torch.tensor(augmentation.shift).view(1, 3, 1, 1)
+    centred = (sample.image[None].float() - MEAN) * augmentation.contrast + shift
+    image = F.grid_sample(centred, grid, "bilinear", "zeros", align_corners=False) + MEAN
+    shifted = sample.labels[None, None].float() - IGNORE
+    labels = F.grid_sample(shifted, grid, "nearest", "zeros", align_corners=False) + IGNORE
+    return image[0], labels[0, 0].long()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_batch_of_many_sizes_is_cut_as_one_by_one(seed: int) -> None:
+    """Crops out of a padded batch equal those out of each image, up to rounding."""
+    config = replace(
+        PRESETS["paper"], crop_px=31, jitter=0.3, rotate_p=0.8, blur_p=0.0, rotate_deg=40.0
+    )
+    rng = np.random.default_rng(seed)
+    sizes = [(20, 90), (64, 40), (31, 31), (7, 5), (80, 64)]
+    samples = [make_sample(*size) for size in sizes]
+    # Smooth colours: what is compared is places, not how steep the noise is.
+    smooth = [
+        replace(sample, image=F.avg_pool2d(sample.image.float(), 5, 1, 2).to(torch.uint8))
+        for sample in samples
+    ]
+    chosen = [
+        choose_augmentation(config, int(rng.integers(2**32)), size_hw=sample.size_hw)
+        for sample in smooth
+    ]
+    images, labels = augment_batch(smooth, chosen, crop_px=31, mean=MEAN)
+    assert labels.dtype == torch.int64
+    for place, (sample, augmentation) in enumerate(zip(smooth, chosen, strict=True)):
+        image, label_map = cut_plainly(sample, augmentation, 31)
+        torch.testing.assert_close(images[place], image, atol=0.02, rtol=0)
+        # A row that falls just between two labels may fall to either.
+        assert (labels[place] == label_map).float().mean() > 0.96
+
+
+def test_labels_of_any_number_survive() -> None:
+    """Labels up to the largest that a compact map can hold come through as they are."""
+    labels = torch.tensor([[IGNORE, 0], [255, 32766]], dtype=torch.int16)
+    sample = CachedSample(image=torch.zeros(3, 2, 2, dtype=torch.uint8), labels=labels)
+    whole = Augmentation(((1.0, 0.0, 0.0), (0.0, 1.0, 0.0)), blur=False)
+    _, found = augment_batch([sample], [whole], crop_px=2, mean=MEAN)
+    assert torch.equal(found[0], labels.long())
 
 
 def cut(config: TrainConfig, sample: CachedSample, seed: int) -> tuple[Tensor, Tensor]:

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from baselines.data import SampleCache, Sampler, resize_image, resize_nearest
+from baselines.data import (
+    SampleCache,
+    Sampler,
+    prepare_ahead,
+    resize_image,
+    resize_nearest,
+    weigh_datasets,
+)
 from baselines.exports import read_export
-from mseg_curate.errors import ExportError
+from mseg_curate.errors import ExportError, InputError
 
 WriteExport = Callable[..., Path]
 
@@ -26,6 +34,106 @@ def test_a_draw_depends_on_seed_step_and_slot_alone(seed: int, step: int, slot: 
     first, second = (Sampler([5, 3], seed=seed, batch=8) for _ in range(2))
     second.draw_batch(step // 2)
     assert first.draw(step, slot) == second.draw(step, slot) == first.draw_batch(step)[slot]
+
+
+WEIGHTS = st.lists(st.fractions(Fraction(1, 9), 40, max_denominator=9), min_size=1, max_size=5)
+
+
+@settings(deadline=None, max_examples=40)
+@given(WEIGHTS, st.integers(0, 400), st.integers(1, 40))
+def test_every_dataset_gets_its_share(weights: list[Fraction], start: int, batch: int) -> None:
+    """From the first draw on, each dataset was drawn its share of the times, within as many as there are datasets.
+
+    None waits longer than a round of its own, and after a whole period the shares are exact.
+    """
+    sampler = Sampler([10**6] * len(weights), seed=0, batch=batch, weights=weights)
+    total = sum(sampler.weights)
+    counts = Counter[int]()
+    for turn in range(min(2 * total, 300)):
+        drawn = sampler.draw(*divmod(turn, batch))
+        counts[drawn.dataset] += 1
+        for dataset, weight in enumerate(sampler.weights):
+            due = Fraction((turn + 1) * weight, total)
+            assert abs(counts[dataset] - due) <= max(1, len(weights) / 2)
+        if (turn + 1) % total == 0:
+            rounds = (turn + 1) // total
+            assert [counts[n] for n in range(len(weights))] == [
+                rounds * weight for weight in sampler.weights
+            ]
+    shares = [Fraction(weight, total) for weight in sampler.weights]
+    assert shares == [weight / sum(weights) for weight in weights]
+    # Asked for in the middle, the order is the same.
+    later = [sampler.draw(*divmod(start + turn, batch)) for turn in range(batch)]
+    steps = [
+        draw
+        for step in range(start // batch, start // batch + 2)
+        for draw in sampler.draw_batch(step)
+    ]
+    assert later == steps[start % batch : start % batch + batch]
+
+
+def test_a_weighed_dataset_repeats_no_sample_within_a_round() -> None:
+    """Weights change how often a dataset comes, not that its samples take turns."""
+    weights = weigh_datasets("a=2.5,b=0.5", ("a", "b"), (4, 3))
+    draws = [
+        draw
+        for s in range(24)
+        for draw in Sampler([4, 3], seed=1, batch=6, weights=weights).draw_batch(s)
+    ]
+    for dataset, size, times in ((0, 4, 120), (1, 3, 24)):
+        seen = [draw.index for draw in draws if draw.dataset == dataset]
+        assert len(seen) == times
+        assert all(
+            sorted(seen[at : at + size]) == list(range(size)) for at in range(0, times, size)
+        )
+
+
+def test_weights_are_read_exactly() -> None:
+    """Equal, by size, or given for every dataset."""
+    names, sizes = ("a", "b=c"), (30, 10)
+    assert weigh_datasets("equal", names, sizes) == (1, 1)
+    assert weigh_datasets("size", names, sizes) == (30, 10)
+    assert weigh_datasets("b=c=0.1, a=1/3", names, sizes) == (Fraction(1, 3), Fraction(1, 10))
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "a=1",
+        "a=1,b=c=0",
+        "a=1,b=c=-2",
+        "a=1,b=c=nan",
+        "a=1,b=c=",
+        "a=1,a=2,b=c=1",
+        "a=1,d=2",
+        "sizes",
+        "",
+    ],
+)
+def test_weights_that_do_not_fit_are_refused(setting: str) -> None:
+    """Each dataset needs one weight above 0; nothing else is taken."""
+    with pytest.raises(InputError, match="dataset_weights"):
+        weigh_datasets(setting, ("a", "b=c"), (30, 10))
+
+
+@pytest.mark.parametrize("threads", [0, 1, 3, 9])
+def test_what_is_prepared_ahead_comes_in_order(threads: int) -> None:
+    """Batches come in the order of their steps, each prepared once, and an error comes at its step."""
+    made: list[int] = []
+
+    def prepare(step: int) -> int:
+        made.append(step)
+        if step == 15:
+            raise ExportError("broken")
+        return step * step
+
+    came: list[tuple[int, int]] = []
+    with pytest.raises(ExportError, match="broken"):
+        came.extend(prepare_ahead(prepare, steps=range(3, 20), threads=threads))
+    del came[12:]
+    ahead = list(prepare_ahead(prepare, steps=range(3, 12), threads=threads))
+    assert ahead == [(step, step * step) for step in range(3, 12)]
+    assert sorted(made[-9:]) == list(range(3, 12))
 
 
 def test_datasets_weigh_the_same_and_samples_come_once_per_round() -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -137,29 +139,27 @@ def test_begun_runs_of_another_configuration_are_refused(
 
 
 def test_a_stopped_experiment_goes_on_to_the_same_numbers(
-    run_quickly: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, exports: dict[str, Path]
+    run_quickly: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """SIGINT in the midst ends with a checkpoint; the second call ends as an undisturbed one."""
-    steps: list[int] = []
 
-    def interrupt(loss: torch.Tensor) -> bool:
-        steps.append(1)
-        if len(steps) == 9:
-            os.kill(os.getpid(), signal.SIGINT)
-        return True
+    @contextmanager
+    def interrupt(*_: object) -> Iterator[Callable[[object, int], None]]:
+        done = [0]
 
-    original = sys.modules["baselines.train"].compute_loss  # type: ignore[attr-defined]
+        def advance(_: object, count: int) -> None:
+            done[0] += count
+            # Six steps and three images of the first run, and three steps of the second.
+            if done[0] == 12:
+                os.kill(os.getpid(), signal.SIGINT)
 
-    def compute(*args: object, **options: object) -> torch.Tensor:
-        loss: torch.Tensor = original(*args, **options)
-        interrupt(loss)
-        return loss
+        yield advance
 
-    monkeypatch.setattr("baselines.train.compute_loss", compute)
-    with pytest.raises(TrainingStoppedError, match="stopped at step 3 of 6"):
-        run_quickly(seeds=[0])
+    with monkeypatch.context() as patch:
+        patch.setattr("baselines.experiment.show_progress", interrupt)
+        with pytest.raises(TrainingStoppedError, match="stopped at step 3 of 6"):
+            run_quickly(seeds=[0])
     resumed = run_quickly(seeds=[0])
-    assert len(steps) == 12
     (tmp_path / "runs").rename(tmp_path / "set_aside")
     whole = run_quickly(seeds=[0])
     for ours, theirs in zip(resumed, whole, strict=True):
@@ -315,17 +315,63 @@ def test_signals_become_an_answer_once(handlers: None) -> None:
     assert len(heard) == 2
 
 
-def test_the_command_prints_the_comparison(exports: dict[str, Path], tmp_path: Path) -> None:
-    """`python -m baselines` runs the arms and says what it found."""
-    settings = "width=0.125 head_channels=16 steps=4 batch=2 base_px=40 crop_px=33 warmup=1"
+QUICK = (
+    "width=0.125 head_channels=16 steps=4 batch=2 base_px=40 crop_px=33 warmup=1 precision=float32"
+)
+
+
+def quick_arguments(exports: dict[str, Path], out: Path) -> list[str]:
+    """Return the words of `python -m baselines` for a training of four steps."""
     arguments = [f"--arm={arm}={folder}" for arm, folder in exports.items()]
-    arguments += [f"--set={setting}" for setting in settings.split()]
+    arguments += [f"--set={setting}" for setting in QUICK.split()]
     arguments += ["--set-eval=crop_px=41", "--set-eval=flip=false", "--preset=tiny"]
-    arguments += ["--seeds=0", f"--out={tmp_path / 'runs'}", "--device=cpu", "--quiet"]
+    return [*arguments, "--seeds=0", f"--out={out}", "--device=cpu", "--quiet"]
+
+
+def test_the_command_prints_the_comparison(exports: dict[str, Path], tmp_path: Path) -> None:
+    """`python -m baselines` runs the arms, says what `auto` chose and what it found, and writes the report."""
+    arguments = quick_arguments(exports, tmp_path / "runs")
     ran = CliRunner().invoke(main, arguments)
     assert ran.exit_code == 0, ran.output
-    assert "relabeled minus partial" in ran.output
-    assert "held_out: not counted: unseen" in ran.output
-    wrong = CliRunner().invoke(main, [*arguments, "--set=speed=9"])
-    assert wrong.exit_code == 1
-    assert "unknown setting" in wrong.output
+    assert "Zero-shot comparison of 2 arms" in ran.stdout
+    assert "held_out" in ran.stdout
+    assert f"report: {tmp_path}/runs/report.md" in ran.stdout
+    assert "layout channels_last" in ran.stderr
+    assert (tmp_path / "runs/report.md").read_text("utf-8").startswith("# Zero-shot comparison")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["--set=speed=9"], 2, "unknown setting"),
+        (["--seeds=a"], 2, "expected 0,1,2, found 'a'"),
+        (["--table=ladder", "--networks=pspnet"], 2, "a study is of one table"),
+        (["--deeper-weights=x.pth"], 2, "expected --table ladder"),
+        (["--weights-sha256=00"], 2, "name them with --weights"),
+        (["--networks=pspnet,unet"], 1, "networks: expected different ones of pspnet"),
+        (["--table=zero-shot"], 1, "needs another arm: expected unrelabeled"),
+        (["--reference=best"], 1, "expected relabeled or partial, found best"),
+        (["--weights=nowhere.pth"], 1, "nowhere.pth"),
+    ],
+)
+def test_the_command_refuses(
+    exports: dict[str, Path], tmp_path: Path, words: list[str], code: int, message: str
+) -> None:
+    """What cannot be is refused in one line before anything is trained or written."""
+    ran = CliRunner().invoke(main, [*quick_arguments(exports, tmp_path / "runs"), *words])
+    assert ran.exit_code == code, ran.output
+    assert message in " ".join(ran.stderr.split())
+    assert not (tmp_path / "runs").exists()
+
+
+def test_the_trainer_needs_no_store() -> None:
+    """Everything of `python -m baselines` can be imported where SQLAlchemy is not installed."""
+    code = (
+        "import sys\nsys.modules['sqlalchemy'] = sys.modules['alembic'] = None\n"
+        "import baselines.__main__, baselines.study"
+    )
+    root = Path(__file__).parents[2]
+    ran = subprocess.run(
+        [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stderr

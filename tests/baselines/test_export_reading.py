@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from baselines.exports import IGNORE, read_export
+from baselines.exports import IGNORE, index_all, read_export, select_datasets
 from mseg_curate.errors import ExportError, InputError
 
 WriteExport = Callable[..., Path]
@@ -122,3 +123,138 @@ def test_images_by_reference_lie_below_the_image_root(export_dir: Path, tmp_path
     path.write_text(json.dumps(manifest))
     sample = read_export(export_dir).tests[0].samples[0]
     assert sample.image == tmp_path / "elsewhere" / "test/held_out/images/scene000.png"
+
+
+def change_manifest(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    """Apply a change to manifest.json."""
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    change(manifest)
+    path.write_text(json.dumps(manifest))
+
+
+def add_split(folder: Path, role: str, name: str, split: str, *, images: int) -> dict[str, object]:
+    """List the first images of a dataset as another split; return its entry for the manifest."""
+    listed = f"{role}/{name}/{split}.tsv"
+    rows = (folder / role / name / f"{role}.tsv").read_text().splitlines()
+    (folder / listed).write_text("\n".join(rows[: images + 1]) + "\n")
+    return {"list": listed, "images": images}
+
+
+def test_the_other_splits_of_a_training_dataset_are_for_validation(export_dir: Path) -> None:
+    """`train` is trained on, the rest measured in the universal classes that the dataset can have."""
+
+    def change(manifest: dict[str, Any]) -> None:
+        first = manifest["train"][0]
+        first["splits"]["val"] = add_split(export_dir, "train", "first", "val", images=2)
+        first["reachable"] = [4, 1]
+        manifest["sets"] = [{"id": 5, "classes": [1, 2]}]
+
+    change_manifest(export_dir, change)
+    export = read_export(export_dir)
+    assert [len(dataset.samples) for dataset in export.train] == [6, 3]
+    (dataset,) = export.validation
+    assert (dataset.name, len(dataset.samples)) == ("first", 2)
+    assert dataset.classes == ("disc", "cross")
+    assert dataset.sources == ((1,), (4,))
+    assert dataset.label_ids == (1, 4)
+    assert dataset.ignored_ids == (255, 5)
+
+
+def test_a_dataset_that_is_older_than_reachable_ids_may_have_all(export_dir: Path) -> None:
+    """Without ids of its own, a training dataset can have all reachable classes."""
+
+    def change(manifest: dict[str, Any]) -> None:
+        split = add_split(export_dir, "train", "second", "test", images=1)
+        manifest["train"][1]["splits"]["test"] = split
+
+    change_manifest(export_dir, change)
+    (dataset,) = read_export(export_dir).validation
+    assert dataset.classes == ("ground", "disc", "square", "cross")
+
+
+def test_a_dataset_without_a_split_train_has_nothing_to_validate(export_dir: Path) -> None:
+    """Where all splits are trained on, none is left to measure."""
+
+    def change(manifest: dict[str, Any]) -> None:
+        splits = manifest["train"][0]["splits"]
+        splits["a"] = splits.pop("train")
+        splits["b"] = add_split(export_dir, "train", "first", "b", images=2)
+
+    change_manifest(export_dir, change)
+    export = read_export(export_dir)
+    assert len(export.train[0].samples) == 8
+    assert export.validation == ()
+
+
+@pytest.mark.parametrize(("splits", "images"), [(("train", "val"), 2), (("train",), 3)])
+def test_a_test_datasets_split_train_is_not_tested_on(
+    export_dir: Path, splits: tuple[str, ...], images: int
+) -> None:
+    """An oracle trains there; where it is the only split, it is the test."""
+
+    def change(manifest: dict[str, Any]) -> None:
+        test = manifest["test"][0]
+        all_of_them = test["splits"].pop("test")
+        test["splits"]["train"] = all_of_them
+        if "val" in splits:
+            test["splits"]["val"] = add_split(export_dir, "test", "held_out", "val", images=2)
+
+    change_manifest(export_dir, change)
+    (test,) = read_export(export_dir).tests
+    assert len(test.samples) == images
+
+
+def test_split_classes_and_names_are_read(export_dir: Path) -> None:
+    """The classes that must be split come with their candidates; universal classes with their names."""
+    tasks = [{"name": "things", "dataset": "first", "class": "thing", "candidates": [1, 2]}]
+    change_manifest(export_dir, lambda manifest: manifest.update(tasks=tasks))
+    export = read_export(export_dir)
+    assert export.universal_names == ("ground", "disc", "square", "nothing", "cross")
+    (task,) = export.tasks
+    assert (task.name, task.dataset, task.source) == ("things", "first", "thing")
+    assert task.candidates == (1, 2)
+
+
+def test_an_older_export_has_no_split_classes(export_dir: Path) -> None:
+    """A manifest without the field is read all the same."""
+    assert read_export(export_dir).tasks == ()
+
+
+def test_reachable_ids_of_a_dataset_must_be_reachable(export_dir: Path) -> None:
+    """A dataset that claims a class of no output is refused."""
+
+    def change(manifest: dict[str, Any]) -> None:
+        first = manifest["train"][0]
+        first["splits"]["val"] = add_split(export_dir, "train", "first", "val", images=2)
+        first["reachable"] = [0, 3]
+
+    change_manifest(export_dir, change)
+    with pytest.raises(ExportError, match="reachable of first: manifest: expected reachable ids"):
+        read_export(export_dir)
+
+
+def test_some_datasets_are_selected_to_train_on(export_dir: Path) -> None:
+    """Outputs, tests and hashes stay; only the training datasets are fewer, in the export's order."""
+    export = read_export(export_dir)
+    chosen = select_datasets(export, ["second"])
+    assert [dataset.name for dataset in chosen.train] == ["second"]
+    assert (chosen.outputs, chosen.tests) == (export.outputs, export.tests)
+    both = select_datasets(export, ["second", "first"])
+    assert [dataset.name for dataset in both.train] == ["first", "second"]
+
+
+@pytest.mark.parametrize("names", [[], ["third"], ["first", "first"]])
+def test_unknown_datasets_cannot_be_selected(export_dir: Path, names: list[str]) -> None:
+    """No name, a name twice and one that is none are refused with those that are there."""
+    with pytest.raises(InputError, match="expected different ones of first, second, found"):
+        select_datasets(read_export(export_dir), names)
+
+
+def test_all_universal_classes_as_outputs(export_dir: Path) -> None:
+    """The index of a published network has an output for every universal class, in their order."""
+    index = index_all(read_export(export_dir))
+    assert index.reachable == (0, 1, 2, 3, 4)
+    assert index.compact(np.array([[3, 255]], np.uint8), path=Path("x.png")).tolist() == [
+        [3, IGNORE]
+    ]

@@ -1,7 +1,8 @@
-"""The zero-shot protocol beside a naive reference."""
+"""Zero-shot evaluation on a small export: counts, predictions, validation, several processes."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,96 +10,74 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-import torch.nn.functional as F
 from PIL import Image
+from torch import Tensor, nn
 
+from baselines import predict
 from baselines.config import EvalConfig, TrainConfig
-from baselines.data import resize_image, shorter_side
-from baselines.exports import read_export
+from baselines.distributed import World
+from baselines.exports import Export, read_export
 from baselines.networks import Network, build_network
-from baselines.predict import evaluate, place_crops, predict_label_map, sum_sources
-from mseg_curate.core.metrics import confusion_matrix
+from baselines.predict import evaluate, sum_sources
+from baselines.scoring import predict_label_map, resolutions
+from mseg_curate.core.metrics import ImageCounts, confusion_matrix, mean_iou, pixel_accuracy
 from mseg_curate.errors import ExportError, TrainingStoppedError
+
+ARRAYS = ("predictable", "intersection", "truth", "prediction", "confusion")
+
+
+class Oracle(nn.Module):
+    """A network that reads the answer: a pixel's red value is ten times the output that is right."""
+
+    def __init__(self, outputs: int) -> None:
+        """Know `outputs` classes."""
+        super().__init__()
+        self.outputs = outputs
+        self.register_buffer("mean", torch.zeros(1, 3, 1, 1))
+        self.register_buffer("std", torch.ones(1, 3, 1, 1))
+
+    def forward(self, images: Tensor) -> tuple[Tensor, None]:
+        """Return logits that are 60 for the right output and 0 for the others."""
+        right = (images[:, 0] / 10).round().long().clamp(0, self.outputs - 1)
+        return 60.0 * nn.functional.one_hot(right, self.outputs).permute(0, 3, 1, 2).float(), None
+
+
+def paint_answers(export: Export, truth_of: npt.NDArray[np.uint8]) -> None:
+    """Replace all photos by pictures of the right output; `truth_of` turns label ids into outputs."""
+    for dataset in (*export.tests, *export.validation):
+        for sample in dataset.samples:
+            answers = truth_of[np.array(Image.open(sample.label))]
+            Image.fromarray(np.repeat(answers[..., None] * 10, 3, axis=2)).save(sample.image)
 
 
 @pytest.fixture
 def model(quick_config: TrainConfig) -> Network:
-    """A network of random weights that is not undecided, in evaluation."""
-    torch.manual_seed(0)
-    network = build_network(quick_config, classes=4, seed=0)
-    torch.nn.init.normal_(network.cls[4].weight, std=2.0)  # type: ignore[arg-type]
-    patches = torch.stack([draw_patches(seed, (41, 41)) for seed in range(4)])
-    for _ in range(8):  # batch statistics, so that the features differ from place to place
-        network(patches.float())
-    return network.eval()
+    """A network of random weights in evaluation."""
+    return build_network(quick_config, classes=4, seed=0).eval()
 
 
-def draw_patches(seed: int, size_hw: tuple[int, int]) -> torch.Tensor:
-    """An image (3, H, W) uint8 of coloured squares of 12 pixels."""
-    generator = torch.Generator().manual_seed(seed)
-    cells = [side // 12 + 1 for side in size_hw]
-    colours = torch.randint(0, 256, (3, *cells), generator=generator, dtype=torch.uint8)
-    enlarged = colours.repeat_interleave(12, dim=1).repeat_interleave(12, dim=2)
-    return enlarged[:, : size_hw[0], : size_hw[1]]
+@pytest.fixture
+def with_validation(export_dir: Path) -> Path:
+    """An export whose first dataset has a split `val` and cannot have the class `cross`."""
+    rows = (export_dir / "train/first/train.tsv").read_text().splitlines()
+    (export_dir / "train/first/val.tsv").write_text("\n".join(rows[:4]) + "\n")
+    path = export_dir / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["train"][0]["splits"]["val"] = {"list": "train/first/val.tsv", "images": 3}
+    manifest["train"][0]["reachable"] = [0, 1, 2]
+    path.write_text(json.dumps(manifest))
+    for label in (export_dir / "train/first/labels").iterdir():
+        label_map = np.array(Image.open(label))
+        label_map[label_map == 4] = 255
+        Image.fromarray(label_map).save(label)
+    return export_dir
 
 
-def predict_naively(
-    model: Network,
-    image: npt.NDArray[np.uint8],
-    sources: npt.NDArray[np.float32],
-    config: EvalConfig,
-) -> npt.NDArray[np.int64]:
-    """Follow the protocol one crop and one pixel-wise sum at a time, with library resizing."""
-    height, width = image.shape[:2]
-    resized = resize_image(image, shorter_side((height, width), config.base_px)).float()
-    h, w = resized.shape[1:]
-    tall, wide = max(h, config.crop_px), max(w, config.crop_px)
-    top, left = (tall - h) // 2, (wide - w) // 2
-    padded = model.mean[0].expand(3, tall, wide).clone()
-    padded[:, top : top + h, left : left + w] = resized
-    total = torch.zeros(len(sources), tall, wide)
-    times = torch.zeros(tall, wide)
-    step = int(np.ceil(config.crop_px * config.stride))
-    ys = sorted({min(y, tall - config.crop_px) for y in range(0, tall, step)})
-    xs = sorted({min(x, wide - config.crop_px) for x in range(0, wide, step)})
-    for y in ys:
-        for x in xs:
-            place = (slice(y, y + config.crop_px), slice(x, x + config.crop_px))
-            crop = padded[:, place[0], place[1]]
-            views = [(crop, False), (crop.flip(2), True)] if config.flip else [(crop, False)]
-            for view, flipped in views:
-                with torch.no_grad():
-                    logits, _ = model(view[None])
-                full = F.interpolate(
-                    logits, (config.crop_px,) * 2, mode="bilinear", align_corners=True
-                )
-                p = full.softmax(dim=1)[0]
-                p = p.flip(2) if flipped else p
-                for label, row in enumerate(sources):
-                    for output in np.flatnonzero(row):
-                        total[label, place[0], place[1]] += p[output] / len(views)
-            times[place] += 1
-    scores = (total / times)[:, top : top + h, left : left + w]
-    scores = F.interpolate(scores[None], (height, width), mode="bilinear", align_corners=False)[0]
-    scores[torch.from_numpy(sources.sum(axis=1) == 0)] = -1
-    return scores.argmax(dim=0).numpy()
-
-
-@pytest.mark.parametrize("flip", [True, False])
-@pytest.mark.parametrize("size_hw", [(40, 56), (30, 100), (70, 50)])
-@pytest.mark.parametrize("base_px", [30, 60])
-def test_prediction_equals_the_naive_protocol(
-    model: Network, size_hw: tuple[int, int], base_px: int, flip: bool
-) -> None:
-    """Crops, mirroring, summing, resizing and argmax agree, up to ties of rounding."""
-    image = draw_patches(99, size_hw).permute(1, 2, 0).numpy()
-    sources = torch.tensor([[1, 0, 0, 1], [0, 0, 0, 0], [0, 1, 1, 0]], dtype=torch.float32)
-    config = EvalConfig(base_px=base_px, crop_px=41, stride=2 / 3, flip=flip, batch=3)
-    found = predict_label_map(model, image, sources=sources, evaluation=config)
-    expected = predict_naively(model, image, sources.numpy(), config)
-    assert found.shape == size_hw
-    assert 0 < (found == 0).mean() < 1
-    assert (found == expected).mean() > 0.999
+def assert_equal(one: ImageCounts, other: ImageCounts) -> None:
+    """Compare all integers of two counts."""
+    assert (one.image_ids, one.classes) == (other.image_ids, other.classes)
+    for name in ARRAYS:
+        assert np.array_equal(getattr(one, name), getattr(other, name)), name
 
 
 def test_sources_skip_what_no_training_class_can_become(export_dir: Path) -> None:
@@ -178,10 +157,151 @@ def test_evaluation_can_be_stopped(
         )
 
 
-@pytest.mark.parametrize(
-    ("extent", "crop", "places"),
-    [(177, 177, [0]), (178, 177, [0, 1]), (295, 177, [0, 118]), (296, 177, [0, 118, 119])],
-)
-def test_crops_cover_a_side_and_end_flush(extent: int, crop: int, places: list[int]) -> None:
-    """Crops step by two thirds and the last one ends at the edge."""
-    assert place_crops(extent, crop, stride=2 / 3) == places
+@pytest.mark.parametrize("flip", [True, False])
+def test_an_oracle_scores_one(export_dir: Path, flip: bool) -> None:
+    """A network that returns the truth has mean IoU and accuracy 1 where every class has a source."""
+    export = read_export(export_dir)
+    (test,) = export.tests
+    paint_answers(export, np.arange(256, dtype=np.uint8))
+    evaluation = EvalConfig(base_px=40, crop_px=33, flip=flip)
+    counts = evaluate(Oracle(4), test, index=export.index, evaluation=evaluation)  # type: ignore[arg-type]
+    assert mean_iou(counts.confusion, predictable=counts.predictable).value == 1.0
+    assert pixel_accuracy(counts.confusion) == 1.0
+    assert counts.confusion.sum() == counts.truth.sum() > 0
+
+
+@pytest.mark.parametrize("size", [2, 3, 5])
+def test_the_ranks_of_a_world_share_the_images(
+    export_dir: Path,
+    model: Network,
+    quick_evaluation: EvalConfig,
+    monkeypatch: pytest.MonkeyPatch,
+    size: int,
+) -> None:
+    """What the ranks count adds up, integer by integer, to what one process counts."""
+    export = read_export(export_dir)
+    (test,) = export.tests
+    alone = evaluate(model, test, index=export.index, evaluation=quick_evaluation)
+    asked: list[int] = []
+    monkeypatch.setattr(predict, "agree", lambda flag, world: asked.append(world.rank) or flag)
+    monkeypatch.setattr(predict, "sum_over_world", lambda counts, _: counts)
+    parts = [
+        evaluate(
+            model,
+            test,
+            index=export.index,
+            evaluation=quick_evaluation,
+            world=World(rank=rank, size=size),
+        )
+        for rank in range(size)
+    ]
+    summed = {name: sum(getattr(part, name) for part in parts) for name in ARRAYS[1:]}
+    assert_equal(alone, replace(alone, **summed))
+    assert len({asked.count(rank) for rank in range(size)}) == 1
+
+
+def test_predictions_are_what_was_counted(
+    export_dir: Path, model: Network, quick_evaluation: EvalConfig, tmp_path: Path
+) -> None:
+    """Counting the written PNGs again gives the same matrix; 255 stands for no class."""
+    export = read_export(export_dir)
+    (test,) = export.tests
+    for sources in (test.sources, ((3,), (), (), ())):
+        changed = replace(test, sources=sources)
+        counts = evaluate(
+            model,
+            changed,
+            index=export.index,
+            evaluation=quick_evaluation,
+            predictions=tmp_path / "predictions",
+        )
+        total = np.zeros((4, 5), np.int64)
+        for sample in test.samples:
+            found = np.array(Image.open(tmp_path / f"predictions/{sample.image_id}.png"))
+            assert found.dtype == np.uint8
+            assert set(np.unique(found)) <= {0, 1, 2, 255}
+            total += confusion_matrix(np.array(Image.open(sample.label)), found, classes=4)
+        assert np.array_equal(total, counts.confusion)
+
+
+def test_every_resolution_is_measured_alike(export_dir: Path, model: Network) -> None:
+    """A resolution that is handed in is the one that is used; the first is used without."""
+    export = read_export(export_dir)
+    (test,) = export.tests
+    evaluation = EvalConfig(base_px=40, also_px=(24,), crop_px=41, batch=4)
+    found = [
+        evaluate(model, test, index=export.index, evaluation=evaluation, resolution=resolution)
+        for resolution in (None, *resolutions(evaluation))
+    ]
+    assert_equal(found[0], found[1])
+    alone = EvalConfig(base_px=24, crop_px=41, batch=4)
+    assert_equal(found[2], evaluate(model, test, index=export.index, evaluation=alone))
+
+
+def test_validation_leaves_out_what_the_dataset_cannot_have(
+    with_validation: Path, tmp_path: Path
+) -> None:
+    """Truth is universal, classes that the dataset lacks are never predicted, and all images count."""
+    export = read_export(with_validation)
+    (dataset,) = export.validation
+    assert dataset.classes == ("ground", "disc", "square")
+    assert dataset.sources == ((0,), (1,), (2,))
+    assert [sample.image_id for sample in dataset.samples] == ["scene000", "scene001", "scene002"]
+    # Crosses are said to be where ground is: without that output, ground is the next best.
+    paint_answers(export, np.arange(256, dtype=np.uint8))
+    evaluation = EvalConfig(base_px=40, crop_px=41)
+    oracle = Oracle(4)
+    counts = evaluate(
+        oracle,  # type: ignore[arg-type]
+        dataset,
+        index=export.index,
+        evaluation=evaluation,
+        predictions=tmp_path,
+    )
+    assert mean_iou(counts.confusion).value == 1.0
+    for sample in dataset.samples:
+        answers = np.full((*sample.size_hw, 3), 30, np.uint8)
+        Image.fromarray(answers).save(sample.image)
+    counts = evaluate(
+        oracle,  # type: ignore[arg-type]
+        dataset,
+        index=export.index,
+        evaluation=evaluation,
+        predictions=tmp_path,
+    )
+    assert counts.prediction.sum() == counts.truth.sum() > 0
+    assert set(np.unique(np.array(Image.open(tmp_path / "scene000.png")))) <= {0, 1, 2}
+
+
+def test_an_id_that_the_dataset_cannot_have_is_refused_in_validation(
+    with_validation: Path, model: Network, quick_evaluation: EvalConfig
+) -> None:
+    """A label map of the split with a class of another dataset is an ExportError with its path."""
+    export = read_export(with_validation)
+    (dataset,) = export.validation
+    Image.fromarray(np.full((40, 56), 4, np.uint8)).save(dataset.samples[1].label)
+    with pytest.raises(ExportError, match=r"scene001.png: test label map: ids of no class .*\[4\]"):
+        evaluate(model, dataset, index=export.index, evaluation=quick_evaluation)
+
+
+def test_ids_above_a_byte_are_counted_and_written(
+    with_validation: Path, model: Network, quick_evaluation: EvalConfig, tmp_path: Path
+) -> None:
+    """In an export of 16 bits truth and predictions of validation are of 16 bits."""
+    export = read_export(with_validation)
+    dataset = replace(export.validation[0], label_ids=(7, 300, 301), ignored_ids=(65535, 302))
+    table = np.full(256, 65535, np.uint16)
+    table[:3] = 7, 300, 302
+    for sample in dataset.samples:
+        Image.fromarray(table[np.array(Image.open(sample.label))]).save(sample.label)
+    counts = evaluate(
+        model,
+        dataset,
+        index=export.index,
+        evaluation=quick_evaluation,
+        predictions=tmp_path,
+    )
+    assert counts.truth[:, :2].all()
+    assert counts.truth[:, 2].sum() == 0
+    written = np.array(Image.open(tmp_path / "scene000.png"))
+    assert set(np.unique(written)) <= {7, 300, 301}

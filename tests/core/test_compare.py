@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pytest
 
 from mseg_curate.core.compare import Difference, Runs, compare_arms
-from mseg_curate.core.metrics import ImageCounts, harmonic_mean, mean_iou
+from mseg_curate.core.metrics import ImageCounts, harmonic_mean, mean_iou, pixel_accuracy
 from mseg_curate.errors import InputError
 
 CLASSES = ("a", "b", "c", "never")
@@ -285,3 +285,61 @@ def test_two_thousand_resamples_take_seconds() -> None:
     began = time.perf_counter()
     compare_arms(runs, rng=rng)
     assert time.perf_counter() - began < 10
+
+
+def make_three_tests(seeds: int = 3) -> Runs:
+    """Runs of three arms on three tests of which the last is hard."""
+    return {
+        arm: [
+            {
+                test: make_counts(accuracy - hard, seed=seed, test=number, noise=0.1)
+                for number, (test, hard) in enumerate((("near", 0.0), ("far", 0.1), ("odd", 0.3)))
+            }
+            for seed in range(seeds)
+        ]
+        for arm, accuracy in (("relabeled", 0.85), ("ignored", 0.8), ("partial", 0.82))
+    }
+
+
+def reorder(runs: Runs, tests: list[str]) -> dict[str, list[dict[str, ImageCounts]]]:
+    """Keep the named tests alone, in that order."""
+    return {
+        arm: [{test: run[test] for test in tests} for run in rows] for arm, rows in runs.items()
+    }
+
+
+@pytest.mark.parametrize("left_out", ["near", "far", "odd"])
+def test_leave_one_out_is_a_comparison_of_the_other_tests(left_out: str) -> None:
+    """The test left out last, its difference is to the bit that of arms that were never tested on it."""
+    runs = make_three_tests()
+    kept = [test for test in ("near", "far", "odd") if test != left_out]
+    whole, reduced = (
+        compare_arms(reorder(runs, tests), rng=np.random.default_rng(4), resamples=60)
+        for tests in ([*kept, left_out], kept)
+    )
+    assert whole.leave_one_out[left_out] == reduced.harmonic_differences
+    # The order of the tests changes the draws, never what was measured.
+    usual = compare_arms(runs, rng=np.random.default_rng(4), resamples=60).leave_one_out[left_out]
+    for arm, found in usual.items():
+        assert found.value == pytest.approx(reduced.harmonic_differences[arm].value, abs=1e-12)
+
+
+def test_with_one_test_there_is_none_to_leave_out() -> None:
+    """Of one test dataset nothing can be left out; of two, the other remains."""
+    runs = make_three_tests()
+    one = compare_arms(reorder(runs, ["near"]), rng=np.random.default_rng(0), resamples=5)
+    assert one.leave_one_out == {}
+    two = compare_arms(reorder(runs, ["near", "far"]), rng=np.random.default_rng(0), resamples=5)
+    # n / (1 / m) rounds where m itself does not.
+    for arm, found in two.leave_one_out["near"].items():
+        assert vars(found) == pytest.approx(vars(two.differences[arm]["far"]), abs=1e-12)
+
+
+def test_pixel_accuracy_is_that_of_the_confusion_matrices() -> None:
+    """Pixel accuracy is the share of right pixels, averaged over seeds."""
+    runs = make_three_tests()
+    found = compare_arms(runs, rng=np.random.default_rng(0), resamples=5)
+    for arm, rows in runs.items():
+        for test in found.tests:
+            expected = np.mean([pixel_accuracy(run[test].confusion) for run in rows])
+            assert found.pixel_accuracy[arm][test] == pytest.approx(expected, abs=1e-12)

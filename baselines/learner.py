@@ -38,12 +38,7 @@ class Learner:
         self.export, self.config, self.seed, self.world = export, config, seed, world
         self.place = torch.device(device)
         self._slots = torch.arange(world.rank, config.batch, world.size)
-        if config.batch < world.size * config.accumulate:
-            raise InputError(
-                "batch is too small to be divided",
-                expected=f"at least {world.size} processes × {config.accumulate} parts",
-                found=str(config.batch),
-            )
+        _check_batch(config, world)
         sizes = [len(dataset.samples) for dataset in export.train]
         names = [dataset.name for dataset in export.train]
         weights = weigh_datasets(config.dataset_weights, names, sizes)
@@ -142,6 +137,19 @@ class Learner:
             return nullcontext()
         held: AbstractContextManager[None] = self._together.no_sync()
         return held
+
+
+def _check_batch(config: TrainConfig, world: World) -> None:
+    """Raise InputError unless every part of every process gets as many crops as it needs."""
+    shared = world.size > 1 and config.norm != "local"
+    # Over a single crop, batch norm has no variance in the pyramid's 1 × 1 bin.
+    least = 2 if config.network == "pspnet" and not shared else 1
+    if config.batch < world.size * config.accumulate * least:
+        raise InputError(
+            "batch is too small to be divided",
+            expected=f"at least {world.size} processes × {config.accumulate} parts × {least} crops",
+            found=str(config.batch),
+        )
 
 
 def _spread_over(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +15,7 @@ from baselines.exports import Export, read_export
 from baselines.network_report import render_networks
 from baselines.results import RunResult, group_counts
 from baselines.tables import Table, rows_of
-from mseg_curate.core.arms import folder_name
-from mseg_curate.core.attribution import SplitClass
+from mseg_curate.core.attribution import OTHER_CLASSES, SplitClass
 from mseg_curate.core.compare import Comparison, compare_arms
 from mseg_curate.core.metrics import ImageCounts, Mode, mean_iou
 from mseg_curate.published import match_test
@@ -152,9 +152,11 @@ def _score(counts: ImageCounts) -> float:
 
 def _list_splits(export: Export) -> tuple[SplitClass, ...]:
     """Return the classes that must be split with the test classes that their candidates feed."""
+    given = Counter([OTHER_CLASSES, *(task.name for task in export.tasks)])
     return tuple(
         SplitClass(
-            name=folder_name(task.name),
+            # A task may be named as another dataset's class is; a report that fails after days helps nobody.
+            name=task.name if given[task.name] == 1 else f"{task.name} ({task.dataset}/{task.source})",
             dataset=task.dataset,
             source=task.source,
             candidates=tuple(export.universal_names[number] for number in task.candidates),

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from mseg_curate.core.attribution import WITHOUT, Attribution
+from mseg_curate.core.arms import folder_name
+from mseg_curate.core.attribution import OTHER_CLASSES, WITHOUT, Attribution
 from mseg_curate.core.compare import Comparison, Difference
 from mseg_curate.published import (
     MSEG_RELABELED,
@@ -115,7 +116,9 @@ def split_parts_frame(
     }
     columns[HARMONIC] = {name: _in_points(p) for name, p in attribution.harmonic[arm].items()}
     if worth:
-        found = {name: _in_points(worth[name]) for name in columns[HARMONIC] if name in worth}
+        # Left-out tasks go by the names of their folders.
+        folders = {name: folder_name(name) for name in columns[HARMONIC] if name != OTHER_CLASSES}
+        found = {n: _in_points(worth[folder]) for n, folder in folders.items() if folder in worth}
         columns["worth, left out alone"] = dict.fromkeys(columns[HARMONIC], MISSING) | found
     # Those that feed nothing bring exactly 0; a note names them.
     return pd.DataFrame(columns).drop(index=list(attribution.idle))

@@ -186,7 +186,7 @@ def test_one_two_and_four_processes_compute_the_same(
         said = read(tmp_path, "stopped-first", size)
         assert all("stopped at step 3 of 4" in noted["state"] for noted in said)
     refused = read(tmp_path, "divided", 4)
-    assert all("at least 4 processes × 3 parts, found 6" in noted["state"] for noted in refused)
+    assert all("at least 4 processes × 3 parts × 1 crops, found 6" in noted["state"] for noted in refused)
 
 
 def read_losses(run_dir: Path) -> list[float]:

@@ -182,7 +182,13 @@ def test_a_batch_in_parts_is_the_batch(
     )
     export = read_export(export_dir)
     config = replace(
-        quick_config, precision="float32", batch=5, optimizer="sgd", lr=0.1, dropout=0.5
+        quick_config,
+        network="dilated_fcn",
+        precision="float32",
+        batch=5,
+        optimizer="sgd",
+        lr=0.1,
+        dropout=0.5,
     )
     whole = run(export, tmp_path / "whole", config)
     divided = run(export, tmp_path / "parts", replace(config, accumulate=parts))
@@ -201,9 +207,13 @@ def build_unnormed(config: TrainConfig, classes: int, seed: int) -> Network:
 def test_a_batch_that_cannot_be_divided_is_refused(
     export_dir: Path, tmp_path: Path, quick_config: TrainConfig
 ) -> None:
-    """Each part of each process needs a sample."""
-    with pytest.raises(InputError, match="1 processes × 3 parts, found 2"):
-        run(read_export(export_dir), tmp_path, replace(quick_config, accumulate=3))
+    """Each part of each process needs a crop, and for the pyramid's smallest bin two."""
+    export = read_export(export_dir)
+    with pytest.raises(InputError, match="1 processes × 2 parts × 2 crops, found 3"):
+        run(export, tmp_path, replace(quick_config, batch=3, accumulate=2))
+    plain = replace(quick_config, network="dilated_fcn")
+    with pytest.raises(InputError, match="1 processes × 3 parts × 1 crops, found 2"):
+        run(export, tmp_path, replace(plain, batch=2, accumulate=3))
 
 
 def test_the_average_is_what_is_evaluated(

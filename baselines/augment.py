@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -28,8 +29,8 @@ Theta: TypeAlias = tuple[tuple[float, float, float], tuple[float, float, float]]
 
 # Half of 0 … 255: the shifts of `jitter` are in units of it.
 COLOUR_RANGE: Final = 127.5
-# What a 5 × 5 Gaussian has as standard deviation when only its size is given.
-BLUR_SIGMA: Final = 0.3 * ((5 - 1) * 0.5 - 1) + 0.8
+# What OpenCV, and so the reference recipe, takes for a 5 × 5 Gaussian whose size alone is given.
+BLUR: Final = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)
 
 
 @dataclass(frozen=True)
@@ -200,8 +201,12 @@ def _spread_grid(choices: Tensor, crop_px: int) -> Tensor:
 
 
 def _blur(images: Tensor) -> Tensor:
-    places = torch.arange(-2, 3, device=images.device, dtype=images.dtype)
-    kernel = torch.exp(-(places**2) / (2 * BLUR_SIGMA**2))
-    kernel = (kernel / kernel.sum()).expand(3, 1, 1, 5)
+    kernel = _place_kernel(images.device)
     padded = F.pad(images, (2, 2, 2, 2), mode="reflect")
     return F.conv2d(F.conv2d(padded, kernel, groups=3), kernel.transpose(2, 3), groups=3)
+
+
+# It stays on the device: copying it there in every step would make the host wait.
+@lru_cache(maxsize=4)
+def _place_kernel(device: torch.device) -> Tensor:
+    return torch.tensor(BLUR, device=device).expand(3, 1, 1, 5)

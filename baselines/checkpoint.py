@@ -93,7 +93,7 @@ def read_checkpoint(
     TrainingError where the file is damaged or belongs to another run.
     """
     there = world.is_first and path.is_file()
-    data = share_bytes(path.read_bytes() if there else None, world)
+    data = share_bytes(_read(path) if there else None, world)
     if data is None:
         return TrainState()
     place, tensors = _unpack(data, path)
@@ -103,11 +103,14 @@ def read_checkpoint(
             f"{path}: checkpoint of another run: {difference}; "
             "choose another output folder, or delete this one to start over"
         )
-    model.load_state_dict(_below(tensors, MODEL))
-    saved = _below(tensors, OPTIMIZER)
+    try:
+        model.load_state_dict(_below(tensors, MODEL))
+    except RuntimeError as error:
+        raise _damaged(path, error) from error
+    saved, fused = _below(tensors, OPTIMIZER), bool(optimizer.defaults.get("fused"))
     for name, parameter in _trainable(model):
         state = {
-            key: _place_like(saved[f"{key}.{name}"], parameter)
+            key: _place_like(saved[f"{key}.{name}"], parameter, fused=fused)
             for key in STATE_KEYS
             if f"{key}.{name}" in saved
         }
@@ -133,7 +136,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """
     if not path.is_file():
         raise TrainingError(f"{path}: no such checkpoint; give the path of {CHECKPOINT_NAME}")
-    _, tensors = _unpack(path.read_bytes(), path)
+    _, tensors = _unpack(_read(path), path)
     return _below(tensors, MODEL) | _below(tensors, AVERAGE)
 
 
@@ -157,6 +160,13 @@ def describe_difference(found: str | None, expected: str) -> str:
     ours, theirs = json.loads(expected), json.loads(found)
     names = [name for name in ours if ours[name] != theirs.get(name)]
     return "; ".join(f"{name} expected {ours[name]}, found {theirs.get(name)}" for name in names)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise _damaged(path, error) from error
 
 
 def _unpack(data: bytes, path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
@@ -185,8 +195,12 @@ def _trainable(model: Network) -> list[tuple[str, nn.Parameter]]:
     return [(name, value) for name, value in model.named_parameters() if value.requires_grad]
 
 
-def _place_like(saved: Tensor, parameter: nn.Parameter) -> Tensor:
-    """Give what the optimiser keeps its parameter's device, and its memory layout where it is as large."""
-    if saved.shape != parameter.shape:
-        return saved.to(parameter.device)
+def _place_like(saved: Tensor, parameter: nn.Parameter, *, fused: bool) -> Tensor:
+    """Give what the optimiser keeps its parameter's device and memory layout.
+
+    AdamW's count of steps lies on the CPU unless the optimiser is fused: read from a GPU it would cost a
+    wait per parameter and step.
+    """
+    if saved.ndim == 0:
+        return saved.to(parameter.device) if fused else saved
     return torch.empty_like(parameter).copy_(saved).detach()

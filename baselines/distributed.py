@@ -37,7 +37,6 @@ __all__ = [
     "sum_over_world",
     "sum_tensor",
     "synchronise_norms",
-    "wait_for_all",
 ]
 
 ENVIRONMENT: Final = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
@@ -119,11 +118,6 @@ def agree(flag: bool, world: World) -> bool:
     asked = torch.tensor(int(flag))
     dist.all_reduce(asked, op=dist.ReduceOp.MAX)
     return bool(asked.item())
-
-
-def wait_for_all(world: World) -> None:
-    """Return when every process has come here."""
-    agree(False, world)
 
 
 def share_bytes(data: bytes | None, world: World) -> bytes | None:

@@ -23,7 +23,7 @@ from baselines.results import write_counts
 from baselines.scoring import resolutions
 from baselines.stopping import stop_on_signals
 from mseg_curate.core.metrics import ImageCounts
-from mseg_curate.errors import ExportError, InputError, TrainingError
+from mseg_curate.errors import ExportError, InputError, OutputError, TrainingError
 from mseg_curate.files import sha256_of, write_text_atomically
 
 __all__ = ["Evaluated", "OpenNetwork", "evaluate_checkpoint", "open_network"]
@@ -79,6 +79,7 @@ def evaluate_checkpoint(
     if not export.tests and not export.validation:
         raise ExportError("the export has nothing to evaluate on", path=export_dir)
     check_files(export)
+    _make_folder(out)
     with join_world(place) as world:
         opened = open_network(
             checkpoint,
@@ -160,7 +161,7 @@ def _open_run(
         }
         evaluation = EvalConfig(**listed)
         shared, source = str(values["shared_sha256"]), Path(str(values["export"]))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise TrainingError(
             f"{config_path}: cannot be read ({error}); it was written by another version, or damaged"
         ) from error
@@ -235,6 +236,14 @@ def _measure(
             )
             (counts[declared[number].label] if kind == "test" else validation)[dataset.name] = found
     return counts, validation
+
+
+def _make_folder(out: Path) -> None:
+    """Make the folder now: a place that cannot be written to should not show after hours of evaluating."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{out}: cannot be made ({error.strerror})") from error
 
 
 def _write(found: Evaluated, export: Export, out: Path) -> None:

@@ -12,14 +12,18 @@ from typing import Final
 
 from baselines.auto import describe, settle
 from baselines.config import EvalConfig, TrainConfig
+from baselines.data import weigh_datasets
 from baselines.distributed import World, agree, join_world
 from baselines.exports import Export, check_files, check_tests, read_export, select_datasets
-from baselines.networks import check_weights
+from baselines.networks import build_network, check_weights
+from baselines.recipe import ORACLE
 from baselines.results import RunResult, load_results, read_result
-from baselines.runs import Run, carry_out, is_done
+from baselines.runs import PREDICTIONS, Run, carry_out, is_done
 from baselines.stopping import stop_on_signals
 from baselines.train import choose_device
 from baselines.workers import show_progress, spread
+from mseg_curate.core.arms import Arm
+from mseg_curate.core.attribution import WITHOUT
 from mseg_curate.errors import ExportError, InputError
 
 __all__ = ["Entry", "load_results", "run_entries", "run_experiment"]
@@ -100,7 +104,7 @@ def run_entries(
     Finished runs are taken up, begun ones go on from their checkpoint. With `jobs` > 1 runs are spread over
     processes that share the cores. Under torchrun all processes carry out the same runs together, the first one
     writes, and the others return nothing. `arms` says that the entries' exports must share everything but their
-    training labels. `say` is told what `auto` chose.
+    training labels. `say` is told what `auto` chose and where weights come from.
 
     Raises ExportError, before anything is trained, where exports do not belong together, files are
     not what their manifest says or a test dataset cannot score; TrainingError where a run in `out` is of
@@ -114,6 +118,7 @@ def run_entries(
         waiting = _find_waiting(runs, world)
         if world.is_first:
             _announce(waiting, say)
+            _miss_predictions([run for run in runs if run not in waiting], say)
         with (
             stop_on_signals() as stop,
             show_progress(waiting, progress and world.is_first) as advance,
@@ -132,12 +137,30 @@ def _find_waiting(runs: Sequence[Run], world: World) -> list[Run]:
 
 
 def _announce(waiting: Sequence[Run], say: Callable[[str], None]) -> None:
-    """Tell once what each network starts from and what `auto` chose."""
+    """Tell once what each network starts from and what `auto` chose; weights that do not fit are refused here."""
     random = dict.fromkeys(run.config.backbone for run in waiting if run.config.weights is None)
     for backbone in random:
         log.warning("%s starts from RANDOM weights: no weights were given", backbone)
+    given = [(run.config, run.export_dir) for run in waiting if run.config.weights is not None]
+    for config, export_dir in dict(given).items():
+        network = build_network(config, classes=read_export(export_dir).outputs, seed=0)
+        say(f"{network.title}: {network.start.describe()}")
     for choices in dict.fromkeys(run.choices for run in waiting if run.choices):
         say(choices)
+
+
+def _miss_predictions(finished: Sequence[Run], say: Callable[[str], None]) -> None:
+    """Tell where predictions are asked for of runs that were finished without."""
+    missing = [
+        str(run.run_dir)
+        for run in finished
+        if run.evaluation.predictions and not (run.run_dir / PREDICTIONS).is_dir()
+    ]
+    if missing:
+        say(
+            f"finished without predicted label maps: {', '.join(missing)}; "
+            "`mseg-curate evaluate --predictions` writes them"
+        )
 
 
 def _plan(
@@ -156,9 +179,13 @@ def _plan(
     }
     if arms:
         _check_shared([opened[entry.export_dir] for entry in entries])
+    _check_kinds(entries, opened)
     trained = {
         entry.name: _select(opened[entry.export_dir], entry.datasets).train for entry in entries
     }
+    for entry in entries:
+        names = [dataset.name for dataset in trained[entry.name]]
+        weigh_datasets(entry.config.dataset_weights, names, [1] * len(names))
     for export in opened.values():
         check_files(export)
         check_tests(export)
@@ -220,4 +247,32 @@ def _check_shared(exports: Iterable[Export]) -> None:
                 expected=f"equal shared_sha256 ({first.shared_sha256})",
                 found=other.shared_sha256,
                 hint="export all arms from the same store with the same datasets",
+            )
+        ours, theirs = _list_tests(first), _list_tests(other)
+        changed = sorted(name for name, _ in ours.items() ^ theirs.items())
+        if changed:
+            raise ExportError(
+                f"arms are not tested alike: files of {first.folder} and {other.folder} differ",
+                hint="export all arms from the same store with the same datasets",
+                problems=list(dict.fromkeys(changed)),
+            )
+
+
+def _list_tests(export: Export) -> dict[str, str]:
+    """Return the SHA-256 of the test datasets' label maps and tables."""
+    return {name: digest for name, digest in export.files.items() if name.startswith("test/")}
+
+
+def _check_kinds(entries: Iterable[Entry], opened: Mapping[Path, Export]) -> None:
+    """Raise ExportError for an export under the name of another arm: verdicts go by the names of arms."""
+    for entry in entries:
+        arm = opened[entry.export_dir].arm
+        speaks = entry.name in tuple(Arm) or entry.name.startswith((WITHOUT, ORACLE))
+        if speaks and arm != entry.name:
+            raise ExportError(
+                "export of another arm than its name says",
+                path=entry.export_dir,
+                expected=entry.name,
+                found=arm,
+                hint=f"name it {arm}, or with a word of your own such as {entry.name}-2",
             )

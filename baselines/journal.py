@@ -8,8 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self, TextIO
 
-from mseg_curate.errors import MissingExtraError, OutputError
-from mseg_curate.files import write_text_atomically
+from mseg_curate.errors import InputError, MissingExtraError, OutputError
+from mseg_curate.files import read_text, write_text_atomically
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -40,7 +40,10 @@ class Journal:
     def __enter__(self) -> Self:
         """Cut the log to what is known and open it."""
         write_text_atomically(self._path, "".join(_read_lines(self._path, self._step)))
-        self._file = self._path.open("a", encoding="utf-8")
+        try:
+            self._file = self._path.open("a", encoding="utf-8")
+        except OSError as error:
+            raise self._refuse(error) from error
         return self
 
     def __exit__(
@@ -50,32 +53,53 @@ class Journal:
         trace: TracebackType | None,
     ) -> None:
         """Close the files."""
-        if self._file is not None:
-            self._file.close()
-        if self._events is not None:
-            self._events.close()
+        try:
+            if self._file is not None:
+                self._file.close()
+            if self._events is not None:
+                self._events.close()
+        except OSError as failure:
+            # Closing tries again to write what could not be written: the first failure is the one to tell.
+            if error is None:
+                raise self._refuse(failure) from failure
 
     def write(self, step: int, **values: float) -> None:
         """Note `values` after `step` steps."""
-        if self._file is not None:
-            try:
+        try:
+            if self._file is not None:
                 self._file.write(json.dumps({"step": step, **values}) + "\n")
                 self._file.flush()
-            except OSError as error:
-                raise OutputError(f"{self._path}: cannot be written ({error.strerror})") from error
-        if self._events is not None:
-            for name, value in values.items():
-                self._events.add_scalar(f"train/{name}", value, step)
-            self._events.flush()
+            if self._events is not None:
+                for name, value in values.items():
+                    self._events.add_scalar(f"train/{name}", value, step)
+                self._events.flush()
+        except OSError as error:
+            raise self._refuse(error) from error
+
+    def _refuse(self, error: OSError) -> OutputError:
+        return OutputError(f"{self._path}: cannot be written ({error.strerror or error})")
 
 
 def _read_lines(path: Path, step: int) -> list[str]:
-    """Return the lines up to `step`; a last one that a crash cut short is dropped."""
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.is_file() else []
+    """Return the lines up to `step`; a last one that a crash cut short is dropped.
+
+    Raises InputError for a line that no journal wrote.
+    """
+    lines = read_text(path).splitlines(keepends=True) if path.is_file() else []
     kept = []
-    for line in lines:
-        if line.endswith("}\n") and json.loads(line)["step"] <= step:
-            kept.append(line)
+    for number, line in enumerate(lines, start=1):
+        if not line.endswith("}\n"):
+            continue
+        try:
+            if json.loads(line)["step"] <= step:
+                kept.append(line)
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                "not a line of a training log",
+                path=path,
+                place=f"line {number}",
+                hint="delete the file, or the line",
+            ) from error
     return kept
 
 

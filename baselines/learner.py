@@ -37,7 +37,9 @@ class Learner:
         """
         self.export, self.config, self.seed, self.world = export, config, seed, world
         self.place = torch.device(device)
-        self._slots = torch.arange(world.rank, config.batch, world.size)
+        self._slots = range(world.rank, config.batch, world.size)
+        # On the device from the start: copying them there in every step would make the host wait for it.
+        self._placed_slots = torch.tensor(self._slots, device=self.place)
         _check_batch(config, world)
         sizes = [len(dataset.samples) for dataset in export.train]
         names = [dataset.name for dataset in export.train]
@@ -64,7 +66,8 @@ class Learner:
 
     def prepare(self, step: int) -> PackedBatch:
         """Load and pack this process's share of the batch of `step`; any thread may."""
-        draws = [self._sampler.draw_batch(step)[slot] for slot in self._slots.tolist()]
+        drawn = self._sampler.draw_batch(step)
+        draws = [drawn[slot] for slot in self._slots]
         samples = [self.cache.load(draw.dataset, draw.index) for draw in draws]
         choices = [
             choose_augmentation(self.config, draw.augmentation_seed, size_hw=sample.size_hw)
@@ -87,7 +90,7 @@ class Learner:
             # Dropout is the one consumer: in every part it must drop what it would in the whole.
             torch.manual_seed(_step_seed(self.seed, step))
             for dropout in self._dropouts:
-                dropout.batch, dropout.slots = config.batch, self._slots[rows].to(self.place)
+                dropout.batch, dropout.slots = config.batch, self._placed_slots[rows]
             with self._hold_back(number + 1 < len(parts)):
                 loss = self._compute_loss(images[rows], labels[rows], weights[rows])
                 # Gradients are averaged over processes, and the loss is a sum over them.
@@ -142,8 +145,12 @@ class Learner:
 def _check_batch(config: TrainConfig, world: World) -> None:
     """Raise InputError unless every part of every process gets as many crops as it needs."""
     shared = world.size > 1 and config.norm != "local"
-    # Over a single crop, batch norm has no variance in the pyramid's 1 × 1 bin.
-    least = 2 if config.network == "pspnet" and not shared else 1
+    # Over a single crop, batch norm has no variance where features are 1 × 1: in the pyramid's first bin,
+    # and between DeconvNet's five poolings and their inverses.
+    is_point = config.network == "pspnet" or (
+        config.network == "deconvnet" and config.crop_px <= 32
+    )
+    least = 2 if is_point and not shared else 1
     if config.batch < world.size * config.accumulate * least:
         raise InputError(
             "batch is too small to be divided",

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final, TypeVar
 
 from mseg_curate.errors import ExportError
-from mseg_curate.files import safe_join
+from mseg_curate.files import canonical_json, safe_join, sha256_of_text
 
 __all__ = [
     "Sample",
@@ -40,7 +40,7 @@ class Sample:
 
 
 def read_manifest(path: Path) -> Mapping[str, object]:
-    """Read manifest.json; raises ExportError where it is missing, none, or of another version."""
+    """Read manifest.json; raises ExportError where it is missing, none, changed, or of another version."""
     if not path.is_file():
         raise ExportError(
             "no complete export: manifest.json, which is written last, is missing",
@@ -61,7 +61,18 @@ def read_manifest(path: Path) -> Mapping[str, object]:
             found=str(manifest.get("version")),
             hint="export again with this version",
         )
+    _check_unchanged(manifest, path)
     return manifest
+
+
+def _check_unchanged(manifest: Mapping[str, object], path: Path) -> None:
+    """Raise ExportError where the manifest is not what its own hash was taken of; without one it passes."""
+    fields = {name: value for name, value in manifest.items() if name != "manifest_sha256"}
+    stated = manifest.get("manifest_sha256")
+    if stated is not None and stated != sha256_of_text(canonical_json(fields)):
+        raise ExportError(
+            "the manifest was changed", path=path, hint="export again into a new folder"
+        )
 
 
 def read_field(table: Mapping[str, object], name: str, kind: type[T], path: Path) -> T:

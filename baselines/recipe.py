@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -10,9 +10,20 @@ from typing import Final
 from baselines.config import EVALUATIONS, NETWORKS, PRESETS, EvalConfig, TrainConfig, override
 from mseg_curate.errors import InputError
 
-__all__ = ["TABLES", "Recipe", "Study", "choose_study", "make_recipe", "parse_seeds"]
+__all__ = [
+    "ORACLE",
+    "PLAIN",
+    "TABLES",
+    "Recipe",
+    "Study",
+    "choose_study",
+    "make_recipe",
+    "parse_seeds",
+]
 
 TABLES: Final = ("zero-shot", "ladder")
+PLAIN: Final = "unrelabeled"
+ORACLE: Final = "oracle-"
 
 
 @dataclass(frozen=True)
@@ -25,6 +36,42 @@ class Study:
     kind: str = "arms"
     networks: tuple[str, ...] = ()
     deeper_weights: Path | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse networks that are not there or named twice."""
+        unknown = set(self.networks) - NETWORKS.keys()
+        needed = self.kind == "networks"
+        if unknown or len(set(self.networks)) < len(self.networks) or needed > bool(self.networks):
+            raise InputError(
+                "networks",
+                expected=f"different ones of {', '.join(NETWORKS)}",
+                found=", ".join(self.networks) or "none",
+            )
+
+    def check_arms(self, arms: Collection[str], *, reference: str) -> None:
+        """Raise InputError unless the study can be made of arms of these names."""
+        if reference not in arms:
+            raise InputError(
+                "the reference is no arm of this experiment",
+                expected=" or ".join(arms),
+                found=reference,
+                hint="name one with --reference",
+            )
+        oracles = [arm for arm in arms if arm.startswith(ORACLE)]
+        if self.kind == "zero-shot" and (
+            reference == PLAIN or PLAIN not in arms or reference in oracles
+        ):
+            raise InputError(
+                "the zero-shot table holds the mix against the mix without relabeling",
+                expected=f"a relabeled arm as reference, and {PLAIN}",
+                found=f"reference {reference} of {', '.join(arms)}",
+            )
+        if self.kind == "arms" and oracles and len(arms) > 1:
+            raise InputError(
+                "an oracle has classes and images of its own: no other arm can be held against it",
+                found=", ".join(oracles),
+                hint="see the table zero-shot, which has a row for it",
+            )
 
     @property
     def report_name(self) -> str:
@@ -105,6 +152,11 @@ def make_recipe(
 def parse_seeds(text: str) -> tuple[int, ...]:
     """Read `0,1,2`; raises InputError for anything else."""
     try:
-        return tuple(int(seed) for seed in text.split(","))
+        seeds = tuple(int(seed) for seed in text.split(","))
     except ValueError:
-        raise InputError("--seeds", expected="0,1,2", found=repr(text)) from None
+        seeds = ()
+    if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
+        raise InputError(
+            "--seeds", expected="different numbers of at least 0, such as 0,1,2", found=repr(text)
+        )
+    return seeds

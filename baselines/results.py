@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,7 +38,9 @@ READ_ERRORS: Final = (
     KeyError,
     TypeError,
     AttributeError,
+    RuntimeError,
     zipfile.BadZipFile,
+    zlib.error,
     InputError,
 )
 
@@ -155,7 +158,8 @@ def write_counts(path: Path, counts: ImageCounts) -> None:
 
 def read_counts(path: Path) -> ImageCounts:
     """Read what `write_counts` wrote; raises as numpy does where the file is missing or damaged."""
-    with np.load(path, allow_pickle=False) as file:
+    # From memory, since numpy leaves a damaged file open.
+    with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
         return ImageCounts(
             image_ids=tuple(file["image_ids"].tolist()),
             classes=tuple(file["classes"].tolist()),

@@ -24,9 +24,10 @@ from mseg_curate.core.metrics import ImageCounts
 from mseg_curate.errors import ExportError, TrainingError
 from mseg_curate.files import write_text_atomically
 
-__all__ = ["Run", "carry_out", "count_work", "is_done"]
+__all__ = ["PREDICTIONS", "Run", "carry_out", "count_work", "is_done"]
 
 ALONE: Final = World()
+PREDICTIONS: Final = "predictions"
 
 
 @dataclass(frozen=True)
@@ -194,7 +195,7 @@ def _measure(
             evaluation=run.evaluation,
             resolution=resolution,
             world=world,
-            predictions=run.run_dir / "predictions" / dataset.name if wanted else None,
+            predictions=run.run_dir / PREDICTIONS / dataset.name if wanted else None,
             stop=stop,
             on_image=lambda: advance(1),
         )

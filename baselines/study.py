@@ -17,7 +17,6 @@ from baselines.summary import (
     summarise_zero_shot,
 )
 from baselines.tables import Table, ladder_table, network_table, zero_shot_table
-from mseg_curate.errors import InputError
 from mseg_curate.files import write_text_atomically
 
 __all__ = ["Findings", "conduct"]
@@ -45,15 +44,9 @@ def conduct(
 
     `exports` maps arms to folders; the ladder and the table of networks use `reference` alone. A stopped study goes
     on, and what another study in `out` has trained alike is taken up. Returns None in all but the first process of
-    torchrun. Raises InputError where the reference is no arm, else as `run_entries`.
+    torchrun. Raises InputError where `Study.check_arms` does, else as `run_entries`.
     """
-    if reference not in exports:
-        raise InputError(
-            "the reference is no arm of this experiment",
-            expected=" or ".join(exports),
-            found=reference,
-            hint="name one with --reference",
-        )
+    study.check_arms(exports, reference=reference)
     if study.kind == "arms":
         results = run_experiment(
             exports,

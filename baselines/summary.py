@@ -14,7 +14,7 @@ from baselines.config import LADDER
 from baselines.exports import Export, read_export
 from baselines.network_report import render_networks
 from baselines.results import RunResult, group_counts
-from baselines.tables import Table, rows_of
+from baselines.tables import Table, rows_of, validation_of
 from mseg_curate.core.attribution import OTHER_CLASSES, SplitClass
 from mseg_curate.core.compare import Comparison, compare_arms
 from mseg_curate.core.metrics import ImageCounts, Mode, mean_iou
@@ -81,6 +81,8 @@ def summarise_zero_shot(table: Table, results: Sequence[RunResult], out: Path) -
         oracle={test: [run[test] for run in runs] for test, runs in oracle.items()},
         provenance=describe_runs(results, out),
         published=any(match_test(test) for test in results[0].tests),
+        others=_rows_at_others(table, results),
+        validation=validation_of(table, results),
     )
     return _add_notes(text, markdown, table.notes)
 
@@ -89,15 +91,37 @@ def summarise_ladder(table: Table, results: Sequence[RunResult], out: Path) -> S
     """Lay out the ladder of PSPNet's paper with its published rows beside it."""
     rows, _ = rows_of(table, results)
     published = {rung.name: rung.published for rung in LADDER if rung.name in rows}
-    text, markdown = render_ladder(rows, describe_runs(results, out), published=published)
+    text, markdown = render_ladder(
+        rows,
+        describe_runs(results, out),
+        published=published,
+        others=_rows_at_others(table, results),
+        validation=validation_of(table, results),
+    )
     return _add_notes(text, markdown, table.notes)
 
 
 def summarise_networks(table: Table, results: Sequence[RunResult], out: Path) -> Summary:
     """Lay out networks side by side, with what was published of each beside it."""
     rows, _ = rows_of(table, results)
-    cost = describe_cost(describe_runs(results, out))
-    return _add_notes(*render_networks(rows, cost), table.notes)
+    text, markdown = render_networks(
+        rows,
+        describe_cost(describe_runs(results, out)),
+        others=_rows_at_others(table, results),
+        validation=validation_of(table, results),
+    )
+    return _add_notes(text, markdown, table.notes)
+
+
+def _rows_at_others(
+    table: Table, results: Sequence[RunResult]
+) -> dict[str, dict[str, list[Mapping[str, ImageCounts]]]]:
+    """Return the rows at each further resolution that was declared for all of them, by its label."""
+    return {
+        label: rows_of(table, results, resolution=label)[0]
+        for label in results[0].others
+        if all(label in result.others for result in results)
+    }
 
 
 def compare_results(
@@ -125,8 +149,8 @@ def describe_runs(results: Sequence[RunResult], out: Path) -> Provenance:
         labels_sha256={result.arm: result.labels_sha256 for result in results},
         weights_sha256=first.weights_sha256,
         seeds=sorted({result.seed for result in results}),
-        device=first.device,
-        torch_version=first.torch_version,
+        device=" and ".join(dict.fromkeys(result.device for result in results)),
+        torch_version=" and ".join(dict.fromkeys(result.torch_version for result in results)),
         steps=first.steps,
         train_s=sum(result.train_s for result in results),
         eval_s=sum(result.eval_s for result in results),
@@ -156,7 +180,9 @@ def _list_splits(export: Export) -> tuple[SplitClass, ...]:
     return tuple(
         SplitClass(
             # A task may be named as another dataset's class is; a report that fails after days helps nobody.
-            name=task.name if given[task.name] == 1 else f"{task.name} ({task.dataset}/{task.source})",
+            name=task.name
+            if given[task.name] == 1
+            else f"{task.name} ({task.dataset}/{task.source})",
             dataset=task.dataset,
             source=task.source,
             candidates=tuple(export.universal_names[number] for number in task.candidates),

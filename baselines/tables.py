@@ -20,10 +20,10 @@ from baselines.config import (
 from baselines.experiment import Entry
 from baselines.exports import Export, ZeroShotSet, read_export
 from baselines.predict import resolutions
-from baselines.recipe import Recipe
+from baselines.recipe import ORACLE, PLAIN, Recipe, Study
 from baselines.results import RunResult
 from mseg_curate.core.metrics import ImageCounts
-from mseg_curate.errors import ExportError, InputError, TrainingError
+from mseg_curate.errors import ExportError, TrainingError
 
 __all__ = [
     "MIX",
@@ -34,12 +34,12 @@ __all__ = [
     "ladder_table",
     "network_table",
     "rows_of",
+    "validation_of",
     "zero_shot_table",
 ]
 
 MIX: Final = "mix"
 PLAIN_MIX: Final = "mix without relabeling"
-ORACLE: Final = "oracle-"
 
 # Zhao et al. go from 50 layers to 269; the others go to the next published depth.
 DEEPER: Final[Mapping[str, str]] = {
@@ -79,19 +79,14 @@ def zero_shot_table(
     *,
     recipe: Recipe,
     reference: str = "relabeled",
-    plain: str = "unrelabeled",
 ) -> Table:
     """Plan MSeg's zero-shot table: every training dataset alone, the mix, the mix without relabeling, the oracles.
 
-    `exports` holds the arms `reference` and `plain`, and under `oracle-…` an export for every oracle. All is trained
-    with one configuration. Raises InputError where an arm is missing, ExportError where an oracle is
-    tested on other images than the mix.
+    `exports` holds the arms `reference` and `unrelabeled`, and under `oracle-…` an export for every oracle. All is
+    trained with one configuration. Raises InputError where an arm is missing, ExportError for an oracle that is none,
+    or is tested on other images than the mix.
     """
-    for arm in (reference, plain):
-        if arm not in exports:
-            raise InputError(
-                "the zero-shot table needs another arm", expected=arm, found=", ".join(exports)
-            )
+    Study("zero-shot").check_arms(exports, reference=reference)
     mix = read_export(exports[reference])
     truth = exports[reference]
     entries, rows, notes = [], [], []
@@ -103,12 +98,12 @@ def zero_shot_table(
         alone = _entry(name, truth, recipe, changes=single, truth_dir=truth)
         entries.append(replace(alone, datasets=(dataset.name,)))
         rows.append(Row(dataset.name, name))
-    for title, arm in ((MIX, reference), (PLAIN_MIX, plain)):
+    for title, arm in ((MIX, reference), (PLAIN_MIX, PLAIN)):
         entries.append(_entry(arm, exports[arm], recipe, truth_dir=truth))
         rows.append(Row(title, arm))
     for name, folder in exports.items():
         if name.startswith(ORACLE):
-            test = _test_of_oracle(read_export(folder), mix)
+            test = _test_of_oracle(read_export(folder), mix, name=name)
             entries.append(_entry(name, folder, recipe, changes=single))
             rows.append(Row(f"oracle {test}", name, test=test))
     if not any(row.test for row in rows):
@@ -157,17 +152,7 @@ def ladder_table(
 
 
 def network_table(export_dir: Path, networks: Sequence[str], *, recipe: Recipe) -> Table:
-    """Plan a table of several networks on one export, each on its own backbone where it cannot stand on the given one.
-
-    Raises InputError for an unknown network or one named twice.
-    """
-    unknown = [name for name in networks if name not in NETWORKS]
-    if unknown or not networks or len(set(networks)) < len(networks):
-        raise InputError(
-            "networks",
-            expected=f"different ones of {', '.join(NETWORKS)}",
-            found=", ".join(networks),
-        )
+    """Plan a table of networks on one export, each on its own backbone where it cannot stand on the given one."""
     entries, notes = [], []
     for name in networks:
         entry = _entry(name, export_dir, recipe, changes=_stand_on(recipe.config, name))
@@ -216,26 +201,43 @@ def deepen(backbone: str) -> str | None:
 
 
 def rows_of(
-    table: Table, results: Sequence[RunResult]
+    table: Table, results: Sequence[RunResult], *, resolution: str = ""
 ) -> tuple[dict[str, list[Counts]], dict[str, list[Counts]]]:
     """Return the counts that each row shows, seeds ascending: rows by name, and oracles by their test dataset.
 
-    Raises TrainingError where a row has no results.
+    At a further `resolution`, rows that show one of their own are left out. Raises TrainingError where a row has no
+    results.
     """
     rows: dict[str, list[Counts]] = {}
     oracles: dict[str, list[Counts]] = {}
     for row in table.rows:
-        found = sorted(
-            (result for result in results if result.arm == row.entry), key=lambda one: one.seed
-        )
-        if not found:
-            raise TrainingError(f"row {row.name}: no results of {row.entry}")
-        counts = [one.others[row.resolution] if row.resolution else one.tests for one in found]
+        if resolution and row.resolution:
+            continue
+        label = resolution or row.resolution
+        found = _results_of(row, results)
+        counts = [one.others[label] if label else one.tests for one in found]
         if row.test:
             oracles[row.test] = counts
         else:
             rows[row.name] = counts
     return rows, oracles
+
+
+def validation_of(table: Table, results: Sequence[RunResult]) -> dict[str, list[Counts]]:
+    """Return the counts of each row on the training datasets' other splits; empty where none was evaluated.
+
+    Rows at a resolution of their own, and oracles, have none.
+    """
+    rows = [row for row in table.rows if not row.resolution and not row.test]
+    found = {row.name: [one.validation for one in _results_of(row, results)] for row in rows}
+    return {name: counts for name, counts in found.items() if all(counts)}
+
+
+def _results_of(row: Row, results: Sequence[RunResult]) -> list[RunResult]:
+    found = sorted((one for one in results if one.arm == row.entry), key=lambda one: one.seed)
+    if not found:
+        raise TrainingError(f"row {row.name}: no results of {row.entry}")
+    return found
 
 
 def _label_of_scales(evaluation: EvalConfig) -> str:
@@ -247,8 +249,10 @@ def _label_of_scales(evaluation: EvalConfig) -> str:
     return ""
 
 
-def _test_of_oracle(oracle: Export, mix: Export) -> str:
+def _test_of_oracle(oracle: Export, mix: Export, *, name: str) -> str:
     """Return the test dataset of an oracle; raises ExportError unless the mix is tested on the very same."""
+    if oracle.arm != name or len(oracle.tests) != 1:
+        raise ExportError("not that oracle", path=oracle.folder, expected=name, found=oracle.arm)
     (test,) = oracle.tests
     same = [found for found in mix.tests if found.name == test.name]
     if not same or _fingerprint(test, oracle) != _fingerprint(same[0], mix):

@@ -170,6 +170,7 @@ def _resume(learner: Learner, run_dir: Path, *, identity: str) -> _Progress:
 def _keep(learner: Learner, progress: _Progress, desk: _Desk, *, final: bool) -> None:
     """Write a checkpoint; the final one, and the network from then on, hold the weights to evaluate."""
     _read_window(learner, progress)
+    _check_weights(learner.model, progress.step)
     if final and learner.average is not None:
         learner.average.apply()
     if final:
@@ -186,6 +187,15 @@ def _keep(learner: Learner, progress: _Progress, desk: _Desk, *, final: bool) ->
             identity=desk.identity,
             final=final,
             average=learner.average,
+        )
+
+
+def _check_weights(model: Network, step: int) -> None:
+    """Refuse weights that a finite loss spoilt: a checkpoint of them could never be taken up."""
+    if not all(bool(value.isfinite().all()) for value in model.state_dict().values()):
+        raise TrainingError(
+            f"the weights are not finite after step {step}; "
+            "the last checkpoint is from before it: lower lr, or lengthen warmup"
         )
 
 

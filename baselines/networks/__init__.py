@@ -1,7 +1,7 @@
 """The networks: everything that turns a photo into logits per pixel."""
 
 from baselines.networks.build import build_network, settle_network
-from baselines.networks.layers import pool_average, upsample_bilinear
+from baselines.networks.layers import upsample_bilinear
 from baselines.networks.network import LoadedWeights, Network
 from baselines.networks.weights import check_weights, load_weights
 
@@ -11,7 +11,6 @@ __all__ = [
     "build_network",
     "check_weights",
     "load_weights",
-    "pool_average",
     "settle_network",
     "upsample_bilinear",
 ]

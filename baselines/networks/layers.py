@@ -15,7 +15,6 @@ __all__ = [
     "build_conv_bn",
     "build_head",
     "place_matrix",
-    "pool_average",
     "upsample_bilinear",
 ]
 
@@ -43,23 +42,13 @@ def build_head(channels_in: int, channels: int, classes: int, dropout: float) ->
     )
 
 
-def pool_average(x: Tensor, bins: int) -> Tensor:
-    """Average (N, C, H, W) over bins × bins areas, as adaptive average pooling does.
+def upsample_bilinear(x: Tensor, size_hw: tuple[int, int]) -> Tensor:
+    """Enlarge (N, C, h, w) bilinearly to `size_hw` with aligned corners.
 
     Two small matrix products: quick on a CPU, and deterministic both ways on a GPU.
     """
-    rows = place_matrix(averaging_matrix, (x.shape[2], bins), x)
-    columns = place_matrix(averaging_matrix, (x.shape[3], bins), x)
-    return rows @ x.contiguous() @ columns.T
-
-
-def upsample_bilinear(x: Tensor, size_hw: tuple[int, int], *, every: int = 1) -> Tensor:
-    """Enlarge (N, C, h, w) bilinearly to `size_hw` with aligned corners, each `every`-th row only.
-
-    With `every` = k the result is exactly [:, :, ::k, ::k] of the full result, never computed.
-    """
-    rows = place_matrix(bilinear_matrix, (x.shape[2], size_hw[0]), x)[::every]
-    columns = place_matrix(bilinear_matrix, (x.shape[3], size_hw[1]), x)[::every]
+    rows = place_matrix(bilinear_matrix, (x.shape[2], size_hw[0]), x)
+    columns = place_matrix(bilinear_matrix, (x.shape[3], size_hw[1]), x)
     return rows @ x.contiguous() @ columns.T
 
 

@@ -39,7 +39,7 @@ def find_stem(table: Mapping[str, Tensor]) -> str | None:
         return "deep"
     for name in ("layer0.0.weight", "conv1.weight"):
         if name in table:
-            return "plain" if table[name].shape[-1] == 7 else "deep"
+            return "plain" if table[name].shape[-1:] == (7,) else "deep"
     return None
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import pickle
 import re
+import struct
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +35,13 @@ HASHED_NAME: Final = re.compile(r"-([0-9a-f]{8,64})\.(?:pth|pt|safetensors)$")
 OWN: Final = ("model.", "average.")
 # Counts batches for a kind of averaging that none of the networks uses; old files have none.
 UNUSED: Final = "num_batches_tracked"
+
+
+# What torch's reader raises, by turns, for a file that is damaged.
+DAMAGE: Final = (
+    *(OSError, RuntimeError, ValueError, EOFError, struct.error, SafetensorError),
+    *(LookupError, AttributeError, AssertionError, TypeError),
+)
 
 
 @dataclass(frozen=True)
@@ -91,7 +100,8 @@ def load_weights(network: Network, path: Path) -> LoadedWeights:
     backbones (torchvision, timm, semseg). A backbone's tensors must all be there. Classifiers of
     another number of classes keep their random start, and so do heads that a file has not.
     Raises TrainingError for a file whose hash is not that of its name, and one that lists every
-    tensor that is missing, unknown or of another shape; then nothing was loaded.
+    tensor that is missing, unknown, named twice, of another shape or not of finite numbers; then
+    nothing was loaded.
     """
     check_weights(path)
     table = _read_weights(path)
@@ -105,6 +115,7 @@ def load_weights(network: Network, path: Path) -> LoadedWeights:
     }
     problems = [
         *_list_missing(network, given),
+        *(f"{name}: given twice" for name, times in Counter(ours.values()).items() if times > 1),
         *_list_unfit(network, wanted, given),
     ]
     if problems:
@@ -147,6 +158,10 @@ def _list_unfit(
         ):
             expected, found = tuple(wanted[name].shape), tuple(value.shape)
             problems.append(f"{name}: expected {expected}, found {found}")
+        elif wanted[name].is_floating_point() and not value.is_floating_point():
+            problems.append(f"{name}: expected {wanted[name].dtype}, found {value.dtype}")
+        elif not value.float().isfinite().all():
+            problems.append(f"{name}: expected finite numbers, found infinity or NaN")
     return problems
 
 
@@ -178,25 +193,37 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
         )
     try:
         if path.suffix == ".safetensors":
-            return _choose_own(load_file(path))
-        loaded: object = torch.load(path, map_location="cpu", weights_only=True)
+            loaded: object = _choose_own(load_file(path))
+        else:
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         # The library's own words advise to load anything; a file that is not just tensors stays out.
         raise TrainingError(
             f"{path}: weights cannot be read: not a file of tensors alone"
         ) from error
-    except (OSError, RuntimeError, SafetensorError, ValueError, EOFError) as error:
-        raise TrainingError(f"{path}: weights cannot be read: {error}") from error
+    except DAMAGE as error:
+        reason = str(error) or type(error).__name__
+        raise TrainingError(f"{path}: weights cannot be read: {reason}") from error
     table = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else loaded
     if not isinstance(table, dict):
         raise TrainingError(f"{path}: expected a table of tensors, found {type(table).__name__}")
-    strangers = [str(name) for name, value in table.items() if not isinstance(value, Tensor)]
+    strangers = [str(name) for name, value in table.items() if not _is_plain(value)]
     if strangers:
         raise TrainingError(
             f"{path}: expected a table of tensors, or one under `state_dict`; no tensors are:"
             f"{_show(strangers)}"
         )
-    return {str(name).removeprefix("module."): value for name, value in table.items()}
+    plain = {str(name).removeprefix("module."): value for name, value in table.items()}
+    if len(plain) < len(table):
+        raise TrainingError(f"{path}: names tensors twice, with and without `module.`")
+    return plain
+
+
+def _is_plain(value: object) -> bool:
+    """False for what is no tensor, and for one that is sparse, quantised or without values."""
+    if not isinstance(value, Tensor):
+        return False
+    return value.layout == torch.strided and not value.is_quantized and not value.is_meta
 
 
 def _choose_own(table: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -35,7 +35,7 @@ def _parse_arms(
     callback=_parse_arms,
     show_default=",".join(ARMS),
     help="Arms to export from the store, separated by commas; without:TASK is relabeled but for that task's masks, "
-    "oracle:DATASET a test dataset's own training split.",
+    "oracle:DATASET, which stands alone, a test dataset's own training split.",
 )
 @click.option(
     "--export",
@@ -81,6 +81,7 @@ def train_baseline(
         if store is not None and not exports:
             chosen = arms or choose_arms(store, study, reference=reference)
             reference = ArmChoice.parse(reference).name
+            study.check_arms([choice.name for choice in chosen], reference=reference)
             named = export_arms(
                 store, out / "exports", arms=chosen, unresolved=Unresolved(unresolved), now=now()
             )

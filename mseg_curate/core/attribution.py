@@ -174,11 +174,11 @@ def _share_out(comparison: Comparison, splits: Sequence[SplitClass], test: str) 
 
 
 def _divide(ours: Scores, theirs: Scores) -> Floats:
-    """Return (S, R + 1, K) parts of the difference of mean IoU; 0 for classes that do not count."""
+    """Return (S, R + 1, K) parts of the difference of mean IoU; 0 where a class does not count, NaN where none does."""
     # The truth decides which classes count, so they are the same in both arms and all seeds.
     present = (~np.isnan(ours.classes)).sum(axis=2, keepdims=True)
-    parts: Floats = np.nan_to_num(ours.classes - theirs.classes) / np.maximum(present, 1)
-    return parts
+    parts = np.nan_to_num(ours.classes - theirs.classes) / np.maximum(present, 1)
+    return np.where(present > 0, parts, np.nan)
 
 
 def _weigh_tests(ours: Mapping[str, Floats], theirs: Mapping[str, Floats]) -> dict[str, Floats]:

@@ -49,7 +49,7 @@ class Scores:
     """IoU of one arm on one test: row 0 as measured, rows 1 … R with resampled images.
 
     `classes` is (S, R + 1, K), NaN where a class does not count; `runs` is (S, R + 1), the mean
-    over classes.
+    over classes, NaN in a resample that shows none of them.
     """
 
     classes: Floats
@@ -168,7 +168,9 @@ def _score(runs: Sequence[ImageCounts], images: Floats, *, counted: Flags, mode:
         ]
     )
     sums = np.where(present, classes, 0.0).sum(axis=2)
-    means = sums / np.maximum(present.sum(axis=1), 1)
+    times = present.sum(axis=1)
+    # A resample that shows no class at all says nothing, rather than that all arms score 0.
+    means = np.where(times > 0, sums / np.maximum(times, 1), np.nan)
     return Scores(classes=np.where(present, classes, np.nan), runs=means)
 
 

@@ -21,6 +21,7 @@ from mseg_curate.report.frames import (
     accuracy_frame,
     class_frame,
     differences_frame,
+    escape_markup,
     harmonic_parts_frame,
     leave_one_out_frame,
     markdown_table,
@@ -96,12 +97,12 @@ def render_text(report: ArmsReport) -> str:
 def render_markdown(report: ArmsReport) -> str:
     """Lay the experiment out as Markdown, with every class and what the difference is made of."""
     sections = list(_sections(report))
-    parts = [f"# {_title(report.strict)}", f"**{conclude(report.strict)}**"]
-    parts.append("\n".join(f"- {line}" for line in _sentences(report, sections)))
+    parts = [f"# {_title(report.strict)}", f"**{escape_markup(conclude(report.strict))}**"]
+    parts.append("\n".join(f"- {escape_markup(line)}" for line in _sentences(report, sections)))
     for section in sections:
         parts += [f"## {section.title}", section.intro, markdown_table(section.frame)]
     parts.append("## Notes")
-    parts.append("\n".join(f"- {line}" for line in _notes(report)))
+    parts.append("\n".join(f"- {escape_markup(line)}" for line in _notes(report)))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

@@ -24,6 +24,7 @@ __all__ = [
     "accuracy_frame",
     "class_frame",
     "differences_frame",
+    "escape_markup",
     "format_difference",
     "format_score",
     "harmonic_parts_frame",
@@ -204,4 +205,9 @@ def markdown_table(frame: pd.DataFrame) -> str:
 
 def _escape(cell: object) -> str:
     """Keep a bar in a name from ending its cell."""
-    return " ".join(str(cell).split()).replace("|", "\\|")
+    return escape_markup(" ".join(str(cell).split())).replace("|", "\\|")
+
+
+def escape_markup(text: str) -> str:
+    """Keep what looks like HTML in a name from being taken for HTML."""
+    return text.replace("&", "&amp;").replace("<", "&lt;")

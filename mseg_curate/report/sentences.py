@@ -50,9 +50,8 @@ def conclude(comparison: Comparison) -> str:
         points = f"{abs(100 * found.value):.1f} points above {reference}"
         return f"{start}: {'the hours did not pay; ' if free else ''}{rival}, {role}, is {points}."
     if found.low > 0:
-        return (
-            f"{start}: {'the hours paid; ' if free else ''}{reference} is {side} {rival}, {role}."
-        )
+        verdict, others = ("the hours paid; ", _not_run(comparison)) if free else ("", "")
+        return f"{start}: {verdict}{reference} is {side} {rival}, {role}{others}."
     beaten = [arm for arm, other in _rivals(comparison).items() if other.low > 0]
     though = f"; it does beat {_listed(beaten)}" if beaten else ""
     verdict = "that the hours paid is not proven" if free else "which is better is not known"
@@ -91,6 +90,15 @@ def _rivals(comparison: Comparison) -> dict[str, Difference]:
 def _is_free(comparison: Comparison, arm: str) -> bool:
     """Say whether the arm costs no decision and the reference does."""
     return arm in FREE_ARMS and comparison.reference not in FREE_ARMS
+
+
+def _not_run(comparison: Comparison) -> str:
+    """Name the free alternatives that nobody tried: the verdict does not speak of them."""
+    missing = [arm for arm in FREE_ARMS if arm not in comparison.arms]
+    if not missing:
+        return ""
+    was = "was" if len(missing) == 1 else "were"
+    return f"; {_listed(missing)}, which would cost no decision either, {was} not run"
 
 
 def _role(comparison: Comparison, rival: str) -> str:

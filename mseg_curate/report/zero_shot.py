@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from types import MappingProxyType
+from typing import Final, Never
 
 import numpy as np
 import numpy.typing as npt
@@ -14,18 +15,29 @@ from mseg_curate.core.metrics import (
     Mode,
     harmonic_mean,
     iou_from_counts,
+    pixel_accuracy,
     scored_classes,
 )
 from mseg_curate.errors import InputError
 from mseg_curate.published import ZERO_SHOT, Published, load_published
-from mseg_curate.report.frames import HARMONIC, MISSING, markdown_table
+from mseg_curate.report.frames import HARMONIC, MISSING, escape_markup, markdown_table
 from mseg_curate.report.provenance import Provenance, describe_cost
 
-__all__ = ["render_ladder", "render_zero_shot_table"]
+__all__ = [
+    "NOTHING",
+    "describe_spread",
+    "format_spread",
+    "frame_rows",
+    "lay_out",
+    "render_ladder",
+    "render_zero_shot_table",
+    "tables_beside",
+]
 
 Row = Sequence[Mapping[str, ImageCounts]]
 MODES: Final[tuple[Mode, ...]] = ("strict", "compat")
 ORACLE: Final = "Oracle"
+NOTHING: Final[Mapping[str, Never]] = MappingProxyType({})
 
 
 def render_zero_shot_table(
@@ -34,12 +46,15 @@ def render_zero_shot_table(
     oracle: Mapping[str, Sequence[ImageCounts]] | None = None,
     provenance: Provenance,
     published: bool = True,
+    others: Mapping[str, Mapping[str, Row]] = NOTHING,
+    validation: Mapping[str, Row] = NOTHING,
 ) -> tuple[str, str]:
     """Lay out mean IoU per row and test, mean ± standard deviation over seeds, for a terminal and as Markdown.
 
     `rows` are what was trained on, in order, seed by seed; `oracle[test]` are the runs on that test dataset's
-    own training split. In `strict` the same classes count in every row: those that occur and that some
-    row can predict. Raises InputError where rows have other tests or classes.
+    own training split. `others` are the rows at each further declared resolution by its label, `validation` the rows
+    on the training datasets' other splits. In `strict` the same classes count in every row: those that occur and that
+    some row can predict. Raises InputError where rows have other tests or classes.
     """
     tests = _check_rows(rows)
     shown = dict(oracle or {})
@@ -54,11 +69,12 @@ def render_zero_shot_table(
         }
         if shown:
             found[ORACLE] = _oracle_row(shown, tests, counted[mode], mode)
-        tables[f"Zero-shot mIoU in percent, {mode}"] = _frame(found)
+        tables[f"Zero-shot mIoU in percent, {mode}"] = frame_rows(found)
+    tables |= tables_beside(others, validation)
     if published:
         table = load_published(ZERO_SHOT)
         tables[f"Published: {table.title}"] = _published_frame(table)
-    return _lay_out(
+    return lay_out(
         "Zero-shot table: trained on each dataset alone, on their mix, and tested on datasets never seen",
         tables,
         _notes(rows, shown, tests, counted["strict"], provenance, published=published),
@@ -70,11 +86,14 @@ def render_ladder(
     provenance: Provenance,
     *,
     published: Mapping[str, str] | None = None,
+    others: Mapping[str, Mapping[str, Row]] = NOTHING,
+    validation: Mapping[str, Row] = NOTHING,
 ) -> tuple[str, str]:
     """Lay out mean IoU and pixel accuracy per rung, for a terminal and as Markdown.
 
-    `published` names the row of the published ADE20K table that belongs to a rung, where there is one.
-    Raises InputError where rungs have other tests or classes, or for a published row that is not there.
+    `published` names the row of the published ADE20K table that belongs to a rung, where there is one;
+    `others` and `validation` are as in `render_zero_shot_table`. Raises InputError where rungs have other tests or
+    classes, or for a published row that is not there.
     """
     tests = _check_rows(rows)
     ade20k = load_published("ade20k")
@@ -85,7 +104,9 @@ def render_ladder(
         for rung, row in rows.items():
             cells = _summarise(_means(row, counted, mode), tests)
             cells |= {
-                f"{test}, pixel accuracy": _spread([_accuracy(run[test]) for run in row])
+                f"{test}, pixel accuracy": format_spread(
+                    [pixel_accuracy(run[test].confusion) for run in row]
+                )
                 for test in tests
             }
             if published:
@@ -94,11 +115,30 @@ def render_ladder(
                 cells["mIoU"] = beside.get("mean IoU", MISSING)
                 cells["pixel accuracy"] = beside.get("pixel accuracy", MISSING)
             found[rung] = cells
-        tables[f"mIoU and pixel accuracy in percent, {mode}"] = _frame(found)
-    notes = [_spread_note(rows), describe_cost(provenance)]
+        tables[f"mIoU and pixel accuracy in percent, {mode}"] = frame_rows(found)
+    tables |= tables_beside(others, validation)
+    notes = [describe_spread(rows), describe_cost(provenance)]
     if published:
         notes.insert(0, f"Published: {ade20k.title}; {ade20k.source}.")
-    return _lay_out("The ladder of PSPNet: what each of its parts adds", tables, notes)
+    return lay_out("The ladder of PSPNet: what each of its parts adds", tables, notes)
+
+
+def tables_beside(
+    others: Mapping[str, Mapping[str, Row]], validation: Mapping[str, Row]
+) -> dict[str, pd.DataFrame]:
+    """Return mean IoU (strict) at each further declared resolution, and on the training datasets' other splits."""
+    titles = {f"mIoU in percent at {label}, strict": rows for label, rows in others.items()}
+    if validation:
+        title = "mIoU in percent on the training datasets' other splits, strict, in the universal classes of each"
+        titles[title] = validation
+    tables = {}
+    for title, rows in titles.items():
+        tests = _check_rows(rows)
+        counted = _choose(rows, tests, "strict")
+        tables[title] = frame_rows(
+            {name: _summarise(_means(row, counted, "strict"), tests) for name, row in rows.items()}
+        )
+    return tables
 
 
 def _check_rows(rows: Mapping[str, Row]) -> tuple[str, ...]:
@@ -151,9 +191,11 @@ def _means(
 
 def _summarise(means: Sequence[Mapping[str, float]], tests: Sequence[str]) -> dict[str, str]:
     """Return mean ± sd per test and of the harmonic mean, in percent; empty row, empty cells."""
-    cells = {test: _spread([mean[test] for mean in means]) for test in tests}
+    cells = {test: format_spread([mean[test] for mean in means]) for test in tests}
     if len(tests) > 1:
-        cells[HARMONIC] = _spread([harmonic_mean(mean[test] for test in tests) for mean in means])
+        cells[HARMONIC] = format_spread(
+            [harmonic_mean(mean[test] for test in tests) for mean in means]
+        )
     return cells
 
 
@@ -168,21 +210,16 @@ def _oracle_row(
         test: [_mean_iou(counts, counted[test], mode) for counts in runs]
         for test, runs in oracle.items()
     }
-    cells = {test: _spread(means.get(test, [])) for test in tests}
+    cells = {test: format_spread(means.get(test, [])) for test in tests}
     lengths = {len(means.get(test, [])) for test in tests}
     if len(tests) > 1:
         seeds = zip(*(means.get(test, []) for test in tests), strict=False)
         whole = [harmonic_mean(values) for values in seeds] if len(lengths) == 1 else []
-        cells[HARMONIC] = _spread(whole)
+        cells[HARMONIC] = format_spread(whole)
     return cells
 
 
-def _accuracy(counts: ImageCounts) -> float:
-    valid = int(counts.truth.sum())
-    return int(counts.intersection.sum()) / valid if valid else float("nan")
-
-
-def _spread(values: Sequence[float]) -> str:
+def format_spread(values: Sequence[float]) -> str:
     """Write shares of 1 in percent: their mean, with ± standard deviation where there are several."""
     if not values or np.isnan(values).any():
         return MISSING
@@ -190,7 +227,8 @@ def _spread(values: Sequence[float]) -> str:
     return f"{mean} ± {100 * float(np.std(values, ddof=1)):.1f}" if len(values) > 1 else mean
 
 
-def _frame(rows: Mapping[str, Mapping[str, str]]) -> pd.DataFrame:
+def frame_rows(rows: Mapping[str, Mapping[str, str]]) -> pd.DataFrame:
+    """Return cells by row and column as a frame."""
     return pd.DataFrame.from_dict(
         {name: dict(cells) for name, cells in rows.items()}, orient="index"
     )
@@ -231,7 +269,7 @@ def _notes(
     if published:
         table = load_published(ZERO_SHOT)
         lines.append(f"Published: {table.source}; {table.note}.")
-    return [*lines, _spread_note(rows), describe_cost(provenance)]
+    return [*lines, describe_spread(rows), describe_cost(provenance)]
 
 
 def _check_oracle(test: str, runs: Sequence[ImageCounts], first: Mapping[str, ImageCounts]) -> None:
@@ -246,19 +284,21 @@ def _check_oracle(test: str, runs: Sequence[ImageCounts], first: Mapping[str, Im
             )
 
 
-def _spread_note(rows: Mapping[str, Row]) -> str:
+def describe_spread(rows: Mapping[str, Row]) -> str:
+    """Say over how many seeds cells are, or that of one seed chance is not known."""
     seeds = sorted({len(row) for row in rows.values()})
     if seeds == [1]:
         return "One seed each: how far chance alone moves a number is not known."
     return f"Mean ± standard deviation over {' or '.join(map(str, seeds))} seeds."
 
 
-def _lay_out(
+def lay_out(
     title: str, tables: Mapping[str, pd.DataFrame], notes: Sequence[str]
 ) -> tuple[str, str]:
+    """Lay tables and notes out below a title, for a terminal and as Markdown."""
     text = [title, *(f"{name}\n{frame.to_string()}" for name, frame in tables.items())]
     parts = [f"# {title}"]
     for name, frame in tables.items():
         parts += [f"## {name}", markdown_table(frame)]
-    parts += ["## Notes", "\n".join(f"- {line}" for line in notes)]
+    parts += ["## Notes", "\n".join(f"- {escape_markup(line)}" for line in notes)]
     return "\n\n".join([*text, "\n".join(notes)]) + "\n", "\n\n".join(parts) + "\n"

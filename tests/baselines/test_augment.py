@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -197,3 +199,58 @@ def test_jitter_scales_about_the_mean_and_shifts_each_colour() -> None:
     expected = (plain - MEAN[0]) * chosen.contrast + shift + MEAN[0]
     torch.testing.assert_close(jittered, expected, atol=0.05, rtol=0)
     assert chosen.contrast != 1.0
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+@pytest.mark.parametrize("size_hw", [(90, 61), (40, 25), (12, 80)])
+def test_the_map_is_the_recipe_step_by_step(size_hw: tuple[int, int], mirrored: bool) -> None:
+    """Crop, mirroring, rotation about the middle and scale, undone one after another for every pixel."""
+    height, width = size_hw
+    crop, seed = 31, 11
+    config = replace(
+        PRESETS["paper"], crop_px=crop, rotate_p=1.0, rotate_deg=25.0, flip_p=float(mirrored)
+    )
+    chosen = choose_augmentation(config, seed, size_hw=size_hw)
+    rng = np.random.default_rng(seed)
+    scale, _, angle = rng.uniform(0.5, 2.0), rng.random(), rng.uniform(-25.0, 25.0)
+    _, _, *chances = (rng.random() for _ in range(4))
+    starts = []
+    for chance, side in zip(chances, (scale * height, scale * width), strict=True):
+        room = max(0, math.floor(side) - crop)
+        starts.append(min(int(chance * (room + 1)), room) if room else (side - crop) / 2)
+    y, x = np.meshgrid(*(start + np.arange(crop) + 0.5 for start in starts), indexing="ij")
+    x = scale * width - x if mirrored else x
+    turn = np.exp(-1j * math.radians(angle))
+    middle = scale * (width + 1j * height) / 2
+    place = ((x + 1j * y - middle) * turn + middle) / scale
+    grid = F.affine_grid(torch.tensor([chosen.theta]), [1, 1, crop, crop], align_corners=False)[0]
+    np.testing.assert_allclose((grid[..., 0] + 1) / 2 * width, place.real, atol=1e-4)
+    np.testing.assert_allclose((grid[..., 1] + 1) / 2 * height, place.imag, atol=1e-4)
+
+
+def test_choices_have_their_probabilities_and_ranges() -> None:
+    """Blur, mirroring and rotation come as often as they are to, turns go both ways, scales reach both ends."""
+    config = replace(PRESETS["paper"], blur_p=0.2, flip_p=0.7, rotate_p=0.5)
+    chosen = [choose_augmentation(config, seed, size_hw=(600, 600)) for seed in range(600)]
+    thetas = np.array([augmentation.theta for augmentation in chosen])
+    determinants = thetas[:, 0, 0] * thetas[:, 1, 1] - thetas[:, 0, 1] * thetas[:, 1, 0]
+    angles = np.degrees(np.arctan2(thetas[:, 0, 1], thetas[:, 1, 1]))
+    scales = 473 / 600 / np.sqrt(np.abs(determinants))
+    assert np.mean([augmentation.blur for augmentation in chosen]) == pytest.approx(0.2, abs=0.07)
+    assert np.mean(determinants < 0) == pytest.approx(0.7, abs=0.07)
+    assert np.mean(angles == 0) == pytest.approx(0.5, abs=0.07)
+    assert (angles.min(), angles.max()) == pytest.approx((-10, 10), abs=0.5)
+    assert (scales.min(), scales.max()) == pytest.approx((0.5, 2.0), abs=0.02)
+    assert scales.mean() == pytest.approx(1.25, abs=0.06)
+
+
+def test_blur_is_that_of_opencv() -> None:
+    """A 5 × 5 Gaussian as OpenCV makes it when only the size is given, mirrored at the border."""
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 255, (17, 17, 3), dtype=np.uint8)
+    image = torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+    sample = CachedSample(image=image, labels=torch.zeros(17, 17, dtype=torch.int16))
+    whole = Augmentation(((1.0, 0.0, 0.0), (0.0, 1.0, 0.0)), blur=True)
+    images, _ = augment_batch([sample], [whole], crop_px=17, mean=MEAN)
+    expected = cv2.GaussianBlur(pixels.astype(np.float32), (5, 5), 0)
+    np.testing.assert_allclose(images[0].permute(1, 2, 0), expected, atol=0.02)

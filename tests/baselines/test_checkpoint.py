@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import save_file
 
 from baselines.auto import settle
 from baselines.averaging import WeightAverage
 from baselines.checkpoint import (
     TrainState,
+    _place_like,
     read_checkpoint,
     read_identity,
     read_weights,
@@ -120,3 +122,20 @@ def test_damaged_files_are_refused(
     ):
         with pytest.raises(TrainingError, match="checkpoint cannot be read"):
             read()
+
+
+def test_weights_of_another_network_are_refused(tmp_path: Path, quick_config: TrainConfig) -> None:
+    """Tensors that are not the network's are an error with the path, whatever identity they claim."""
+    model, optimizer, _ = build(quick_config)
+    path = tmp_path / "c.safetensors"
+    save_file({"model.x": torch.zeros(1)}, path, metadata={"identity": IDENTITY})
+    with pytest.raises(TrainingError, match=r"c\.safetensors: checkpoint cannot be read"):
+        read_checkpoint(path, model, optimizer=optimizer, identity=IDENTITY)
+
+
+@pytest.mark.parametrize(("fused", "device"), [(True, "meta"), (False, "cpu")])
+def test_a_step_count_lies_where_its_optimiser_looks(fused: bool, device: str) -> None:
+    """A fused optimiser counts beside its parameters, any other on the CPU."""
+    parameter = torch.nn.Parameter(torch.zeros(2, device="meta"))
+    assert _place_like(torch.tensor(3.0), parameter, fused=fused).device.type == device
+    assert _place_like(torch.zeros(2), parameter, fused=fused).device.type == "meta"

@@ -28,7 +28,7 @@ from baselines.results import read_counts
 from baselines.score_table import render_scores
 from baselines.scoring import resolutions
 from mseg_curate.core.metrics import ImageCounts, confusion_matrix, mean_iou
-from mseg_curate.errors import ExportError, InputError, TrainingError
+from mseg_curate.errors import ExportError, InputError, OutputError, TrainingError
 
 CallCli = Callable[..., Any]
 EVALUATION = EvalConfig(base_px=40, crop_px=41, batch=4, also_px=(24,))
@@ -177,12 +177,31 @@ def test_the_network_of_a_run_is_not_for_setting(checkpoint: Path, export_dir: P
         open_network(checkpoint, read_export(export_dir), settings=["backbone=resnet18"])
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"train": {"colour": 1}, "evaluation": {}}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"train": {"colour": 1}, "evaluation": {}}',
+        '{"train": {}, "evaluation": []}',
+    ],
+)
 def test_a_damaged_config_is_said_to_be(checkpoint: Path, export_dir: Path, text: str) -> None:
     """A config.json that cannot be used is named with the reason."""
     (checkpoint.parent / "config.json").write_text(text)
     with pytest.raises(TrainingError, match=r"config.json: cannot be read"):
         open_network(checkpoint, read_export(export_dir))
+
+
+def test_a_place_that_cannot_be_written_to_shows_at_once(
+    checkpoint: Path, export_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is evaluated for a folder that cannot be made."""
+    (tmp_path / "file").write_text("")
+    monkeypatch.delattr("baselines.evaluation.evaluate")
+    with pytest.raises(OutputError, match=r"file/out: cannot be made \(Not a directory\)"):
+        evaluate_checkpoint(checkpoint, export_dir, tmp_path / "file/out", device="cpu")
 
 
 def test_weights_that_do_not_fit_the_run_are_refused(

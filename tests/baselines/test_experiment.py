@@ -21,11 +21,13 @@ from PIL import Image
 
 from baselines.__main__ import main
 from baselines.config import EvalConfig, TrainConfig
-from baselines.experiment import load_results, run_experiment
+from baselines.experiment import Entry, load_results, run_entries, run_experiment
+from baselines.exports import read_export
 from baselines.results import RunResult, group_counts
 from baselines.stopping import stop_on_signals
 from mseg_curate.core.compare import compare_arms
 from mseg_curate.errors import ExportError, InputError, TrainingError, TrainingStoppedError
+from mseg_curate.manifest import hash_manifest
 
 WriteExport = Callable[..., Path]
 ARMS = ("relabeled", "partial")
@@ -277,6 +279,82 @@ def test_a_test_that_cannot_score_is_refused(
     assert not (tmp_path / "runs").exists()
 
 
+def test_a_changed_manifest_is_refused(run_quickly: Run, exports: dict[str, Path]) -> None:
+    """A manifest that its own hash does not fit is named, though it still says that all is shared."""
+
+    def seal(manifest: dict[str, Any]) -> None:
+        manifest["manifest_sha256"] = hash_manifest(manifest)
+
+    change_manifests(exports, seal)
+    assert read_export(exports["partial"]).arm == "partial"
+    change_manifests(
+        {"partial": exports["partial"]},
+        lambda manifest: manifest["test"][0].update(sources=[[0], [2], [1, 4], [3]]),
+    )
+    with pytest.raises(ExportError, match=r"partial/manifest\.json: the manifest was changed"):
+        run_quickly()
+
+
+def test_arms_must_be_tested_on_the_same_files(
+    run_quickly: Run, exports: dict[str, Path], tmp_path: Path
+) -> None:
+    """Where the test's label maps differ the arms cannot be compared, whatever hash they claim to share."""
+    name = "test/held_out/labels/scene000.png"
+    change_manifests(
+        {"partial": exports["partial"]},
+        lambda manifest: manifest["files"].update({name: "0" * 64}),
+    )
+    with pytest.raises(ExportError, match="arms are not tested alike") as caught:
+        run_quickly()
+    assert caught.value.problems == (name,)
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("name", ["unrelabeled", "without-beasts", "oracle-exam"])
+def test_an_export_keeps_the_name_of_its_arm(
+    exports: dict[str, Path],
+    tmp_path: Path,
+    name: str,
+    quick_config: TrainConfig,
+    quick_evaluation: EvalConfig,
+) -> None:
+    """What verdicts go by cannot be given to another arm's export; a word of one's own can."""
+    entries = [
+        Entry(called, exports["partial"], quick_config, quick_evaluation)
+        for called in (name, "partial-2")
+    ]
+    with pytest.raises(ExportError, match=f"partial: export of .* expected {name}, found partial"):
+        run_entries(entries, tmp_path / "runs", seeds=[0], device="cpu", progress=False)
+    (found,) = run_entries(entries[1:], tmp_path / "runs", seeds=[0], device="cpu", progress=False)
+    assert found.arm == "partial-2"
+
+
+def test_weights_of_unknown_datasets_are_refused_before_training(
+    run_quickly: Run, quick_config: TrainConfig, tmp_path: Path
+) -> None:
+    """A dataset's weight under a name that is not there is found before anything is written."""
+    config = replace(quick_config, dataset_weights="first=1,third=2")
+    with pytest.raises(InputError, match="third=2: dataset_weights"):
+        run_quickly(config=config)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_finished_runs_without_predictions_are_told(
+    run_quickly: Run, quick_evaluation: EvalConfig
+) -> None:
+    """Predictions that are asked for of finished runs are not silently left out."""
+    pytest.importorskip("zlib_ng")
+    told: list[str] = []
+    run_quickly(seeds=[0], say=told.append)
+    assert not any("predicted" in line for line in told)
+    evaluation = replace(quick_evaluation, predictions=True)
+    run_quickly(seeds=[0, 1], evaluation=evaluation, say=told.append)
+    (line,) = [line for line in told if "predicted" in line]
+    assert "relabeled/seed-0" in line
+    assert "partial/seed-0" in line
+    assert "seed-1" not in line
+
+
 @pytest.mark.parametrize("seeds", [[], [1, 1], [-1]])
 def test_seeds_must_be_given_once(run_quickly: Run, seeds: list[int]) -> None:
     """No seed, a repeated one and a negative one are refused before anything is trained."""
@@ -344,12 +422,14 @@ def test_the_command_prints_the_comparison(exports: dict[str, Path], tmp_path: P
     ("words", "code", "message"),
     [
         (["--set=speed=9"], 2, "unknown setting"),
-        (["--seeds=a"], 2, "expected 0,1,2, found 'a'"),
+        (["--seeds=a"], 2, "such as 0,1,2, found 'a'"),
+        (["--seeds=0,0"], 2, "found '0,0'"),
+        (["--seeds=0,-1"], 2, "found '0,-1'"),
         (["--table=ladder", "--networks=pspnet"], 2, "a study is of one table"),
         (["--deeper-weights=x.pth"], 2, "expected --table ladder"),
         (["--weights-sha256=00"], 2, "name them with --weights"),
-        (["--networks=pspnet,unet"], 1, "networks: expected different ones of pspnet"),
-        (["--table=zero-shot"], 1, "needs another arm: expected unrelabeled"),
+        (["--networks=pspnet,unet"], 2, "networks: expected different ones of pspnet"),
+        (["--table=zero-shot"], 1, "expected a relabeled arm as reference, and unrelabeled"),
         (["--reference=best"], 1, "expected relabeled or partial, found best"),
         (["--weights=nowhere.pth"], 1, "nowhere.pth"),
     ],

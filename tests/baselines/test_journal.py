@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
+import io
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from baselines.journal import EVENTS_NAME, LOG_NAME, Journal
-from mseg_curate.errors import MissingExtraError
+from mseg_curate.errors import InputError, MissingExtraError, OutputError
 
 
 def test_lines_are_in_the_file_at_once(tmp_path: Path) -> None:
@@ -48,3 +52,39 @@ def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(MissingExtraError, match="pip install"):
         Journal(tmp_path, step=0, tensorboard=True)
+
+
+class FullDisk(io.RawIOBase):
+    """A file on a disk without space."""
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, _: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_full_disk_is_one_error(tmp_path: Path) -> None:
+    """A line that cannot be written names the log, and closing the file afterwards adds no error of its own."""
+    match = r"log\.jsonl: cannot be written \(No space left"
+    with pytest.raises(OutputError, match=match), write_to_full_disk(tmp_path) as journal:
+        journal.write(1, loss=0.5)
+
+
+@contextmanager
+def write_to_full_disk(run_dir: Path) -> Iterator[Journal]:
+    """A journal whose disk is full from the first line on."""
+    with Journal(run_dir, step=0, tensorboard=False) as journal:
+        assert journal._file is not None
+        journal._file.close()
+        journal._file = io.TextIOWrapper(io.BufferedWriter(FullDisk()))
+        yield journal
+
+
+@pytest.mark.parametrize("line", [b"{}\n", b"broken}\n", b"\xff}\n"])
+def test_a_log_of_something_else_is_refused(tmp_path: Path, line: bytes) -> None:
+    """What no journal wrote is named and not overwritten."""
+    (tmp_path / LOG_NAME).write_bytes(line)
+    with pytest.raises(InputError, match=LOG_NAME), Journal(tmp_path, step=4, tensorboard=False):
+        pass
+    assert (tmp_path / LOG_NAME).read_bytes() == line

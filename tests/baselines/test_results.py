@@ -115,6 +115,26 @@ def test_a_damaged_result_says_what_to_do(tmp_path: Path, name: str, damage: byt
         read_result(tmp_path)
 
 
+def test_no_damage_gets_through(tmp_path: Path) -> None:
+    """A bit that is turned anywhere in the counts leaves them as they were, or is a TrainingError."""
+    written = make_result(tmp_path)
+    write_result(written)
+    path = tmp_path / "counts-voc.npz"
+    whole = path.read_bytes()
+    refused = 0
+    for place in range(0, 8 * len(whole), 53):
+        damaged = bytearray(whole)
+        damaged[place // 8] ^= 1 << place % 8
+        path.write_bytes(damaged)
+        try:
+            found = read_result(tmp_path)
+        except TrainingError:
+            refused += 1
+        else:
+            assert_same_counts(found.tests["voc"], written.tests["voc"])
+    assert refused > 100
+
+
 def test_results_are_found_and_grouped(tmp_path: Path) -> None:
     """Runs are ordered by arm and seed; the counts of an arm come seed by seed."""
     for arm in ("relabeled", "ignored"):

@@ -24,6 +24,7 @@ from baselines.tables import (
     zero_shot_table,
 )
 from baselines.train import TrainOutcome, train
+from mseg_curate.core.metrics import mean_iou
 from mseg_curate.errors import ExportError, InputError, TrainingError
 
 WriteExport = Callable[..., Path]
@@ -223,9 +224,67 @@ def test_an_oracle_of_another_test_is_refused(
         zero_shot_table(exports, recipe=recipe)
 
 
+def test_an_oracle_is_no_other_arm(
+    recipe: Recipe, exports: dict[str, Path], tmp_path: Path, write_export: WriteExport
+) -> None:
+    """An export that is tested alike but is no oracle cannot stand in the oracle's row."""
+    exports["oracle-held_out"] = write_export(tmp_path / "oracle")
+    with pytest.raises(ExportError, match="expected oracle-held_out, found relabeled"):
+        zero_shot_table(exports, recipe=recipe)
+
+
+@pytest.mark.parametrize(
+    ("kind", "arms", "reference", "message"),
+    [
+        ("arms", ["relabeled", "oracle-exam"], "relabeled", "no other arm can be held against"),
+        ("arms", ["unrelabeled"], "relabeled", "no arm of this experiment"),
+        ("zero-shot", ["relabeled", "unrelabeled"], "unrelabeled", "a relabeled arm as reference"),
+        ("zero-shot", ["oracle-exam", "unrelabeled"], "oracle-exam", "a relabeled arm as"),
+        ("ladder", ["relabeled"], "partial", "expected relabeled, found partial"),
+    ],
+)
+def test_arms_that_make_no_study(kind: str, arms: list[str], reference: str, message: str) -> None:
+    """Whether a study can be made of its arms is known before they are exported."""
+    Study("arms").check_arms(["oracle-exam"], reference="oracle-exam")
+    with pytest.raises(InputError, match=message):
+        Study(kind).check_arms(arms, reference=reference)
+
+
+@pytest.mark.parametrize("networks", [(), ("pspnet", "unet"), ("pspnet", "pspnet")])
+def test_networks_must_be_there(networks: tuple[str, ...]) -> None:
+    """No network, an unknown one and one named twice make no study."""
+    with pytest.raises(InputError, match="networks: expected different ones of pspnet"):
+        Study("networks", networks)
+
+
+@pytest.mark.parametrize("kind", ["zero-shot", "ladder", "networks"])
+def test_every_resolution_is_reported(
+    recipe: Recipe, exports: dict[str, Path], tmp_path: Path, kind: str
+) -> None:
+    """What was declared beside the first resolution stands in the report of every table, in a table of its own."""
+    evaluation = replace(recipe.evaluation, also_px=(24,))
+    study = Study(kind, ("pspnet",) if kind == "networks" else ())
+    found = conduct(
+        study, exports, tmp_path / "runs", recipe=replace(recipe, evaluation=evaluation)
+    )
+    assert found is not None
+    block = found.summary.markdown.partition("## mIoU in percent at 24 px, strict")[2]
+    rows = [line.split("|")[1:3] for line in block.partition("##")[0].splitlines() if line][2:]
+    last = found.results[-1]
+    score = mean_iou(
+        last.others["24 px"]["held_out"].confusion,
+        predictable=last.others["24 px"]["held_out"].predictable,
+    )
+    name = {"zero-shot": "mix without relabeling", "networks": "pspnet"}.get(kind, last.arm)
+    assert [f" {name} ", f" {100 * score.value:.1f} "] in rows
+    assert not any("multi-scale" in row[0] for row in rows)
+
+
 def test_the_zero_shot_table_needs_both_mixes(recipe: Recipe, exports: dict[str, Path]) -> None:
     """Without the arm that was not relabeled there is nothing to hold the mix against."""
-    with pytest.raises(InputError, match="expected unrelabeled, found relabeled"):
+    with pytest.raises(
+        InputError, match="as reference, and unrelabeled, found reference relabeled"
+    ):
         zero_shot_table({"relabeled": exports["relabeled"]}, recipe=recipe)
 
 
@@ -244,6 +303,7 @@ def test_arms_and_table_share_their_runs(
     monkeypatch.setattr("baselines.runs.train", note)
     found = conduct(Study("zero-shot"), exports, out, recipe=recipe)
     assert found is not None
+    assert "at 24 px, strict" not in found.summary.text
     assert trained == [("first",), ("second",)]
     assert [result.datasets for result in found.results] == [
         ("first",), ("second",), ("first", "second"), ("first", "second"),

@@ -138,6 +138,17 @@ def test_a_loss_that_is_not_finite_names_its_step(
         assert all(torch.isfinite(value).all() for value in load_file(path).values())
 
 
+def test_weights_that_are_not_finite_are_not_written(
+    export_dir: Path, tmp_path: Path, quick_config: TrainConfig
+) -> None:
+    """A last step that spoils the weights after a finite loss leaves no checkpoint of them."""
+    export = read_export(export_dir)
+    config = replace(quick_config, optimizer="sgd", lr=math.inf, warmup=0, steps=1)
+    with pytest.raises(TrainingError, match="the weights are not finite after step 1; "):
+        run(export, tmp_path, config)
+    assert not (tmp_path / "checkpoint.safetensors").exists()
+
+
 def test_bfloat16_trains(export_dir: Path, tmp_path: Path, quick_config: TrainConfig) -> None:
     """Autocast changes the numbers a little and the loss stays finite."""
     export = read_export(export_dir)
@@ -214,6 +225,12 @@ def test_a_batch_that_cannot_be_divided_is_refused(
     plain = replace(quick_config, network="dilated_fcn")
     with pytest.raises(InputError, match="1 processes × 3 parts × 1 crops, found 2"):
         run(export, tmp_path, replace(plain, batch=2, accumulate=3))
+    point = replace(
+        quick_config, network="deconvnet", backbone="vgg16_bn", batch=1, crop_px=32, steps=1
+    )
+    with pytest.raises(InputError, match="1 processes × 1 parts × 2 crops, found 1"):
+        run(export, tmp_path, point)
+    assert run(export, tmp_path, replace(point, crop_px=33, width=0.0625)).steps == 1
 
 
 def test_the_average_is_what_is_evaluated(

@@ -402,7 +402,7 @@ def test_query_only_reads(
         (["dataset", "add", "new", "folder", "--role", "tests"], "'tests' is not one of"),
         (["export", "--arm", "relabelled", "--out", "x"], "unknown arm: expected relabeled, "),
         (["train-baseline", "--out", "x", "--arms", "relabeled,best"], "unknown arm: expected rel"),
-        (["train-baseline", "--out", "x", "--seeds", "a"], "expected 0,1,2, found 'a'"),
+        (["train-baseline", "--out", "x", "--seeds", "a"], "such as 0,1,2, found 'a'"),
         (["train-baseline", "--out", "x", "--export", "folder"], "expected ARM=DIR"),
         (["frobnicate"], "No such command"),
     ],

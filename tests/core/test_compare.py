@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from mseg_curate.core.attribution import attribute_differences
 from mseg_curate.core.compare import Difference, Runs, compare_arms
 from mseg_curate.core.metrics import ImageCounts, harmonic_mean, mean_iou, pixel_accuracy
 from mseg_curate.errors import InputError
@@ -343,3 +344,28 @@ def test_pixel_accuracy_is_that_of_the_confusion_matrices() -> None:
         for test in found.tests:
             expected = np.mean([pixel_accuracy(run[test].confusion) for run in rows])
             assert found.pixel_accuracy[arm][test] == pytest.approx(expected, abs=1e-12)
+
+
+def test_a_resample_that_shows_nothing_says_nothing() -> None:
+    """Where an image has no pixel of any class, resamples of it alone are left out and do not count as a draw."""
+
+    def show(share: float) -> ImageCounts:
+        truth = np.array([[1000], [0]])
+        found = np.array([[round(1000 * share)], [0]])
+        return ImageCounts(
+            image_ids=("a", "b"),
+            classes=("sky",),
+            predictable=np.array([True]),
+            intersection=found,
+            truth=truth,
+            prediction=found,
+            confusion=np.array([[found.sum(), truth.sum() - found.sum()]]),
+        )
+
+    runs = {"relabeled": [{"near": show(0.6)}], "ignored": [{"near": show(0.5)}]}
+    found = compare_arms(runs, rng=np.random.default_rng(0), resamples=200)
+    only = found.harmonic_differences["ignored"]
+    assert (only.value, only.low, only.high) == pytest.approx((0.1, 0.1, 0.1))
+    parts = attribute_differences(found)
+    assert parts.tests["ignored"]["near"].low == pytest.approx(0.1)
+    assert parts.classes["ignored"]["near"]["sky"].low == pytest.approx(0.1)

@@ -213,6 +213,16 @@ def test_names_cannot_break_a_table(compare: Compare) -> None:
     assert len(rest) == 4
 
 
+def test_names_cannot_become_markup(compare: Compare, provenance: Provenance) -> None:
+    """A name that looks like HTML is shown as it is, in cells as in sentences; the terminal has it unchanged."""
+    single = compare({"relabeled": (0.5,), "<b>&": (0.5,)})
+    report = ArmsReport(single, single, provenance)
+    text = render_markdown(report)
+    assert "| | relabeled | &lt;b>&amp; |" in text
+    assert "<b>" not in text
+    assert "scored exactly as <b>&" in render_text(report)
+
+
 def test_reporting_needs_no_torch() -> None:
     """The report is made of numbers; importing it loads neither torch nor the store."""
     code = "import sys, mseg_curate.report; sys.exit(any(m in sys.modules for m in ('torch', 'sqlalchemy')))"

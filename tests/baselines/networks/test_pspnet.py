@@ -170,6 +170,25 @@ def test_resnet_stages_are_dilated_from_their_first_block_on(backbone: str) -> N
     assert dilations(model.get_submodule("layer2")) == {(1, 2), (1, 1)}
 
 
+@pytest.mark.parametrize("backbone", ["resnet50", "mobilenet_v2"])
+def test_batch_norms_track_as_published(backbone: str) -> None:
+    """All batch norms take a tenth of each batch, and 1e-5 keeps them from dividing by zero."""
+    config = TrainConfig(backbone=backbone, width=0.125, head_channels=8)
+    model = build_network(config, classes=3, seed=0)
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    assert norms
+    assert {(norm.momentum, norm.eps) for norm in norms} == {(0.1, 1e-5)}
+
+
+def test_heads_drop_whole_channels() -> None:
+    """Main and auxiliary head drop a tenth of their channels before they classify, in training alone."""
+    model = build_network(TrainConfig(backbone="resnet10", width=0.125), classes=3, seed=0)
+    dropouts = {
+        name: module.p for name, module in model.named_modules() if isinstance(module, nn.Dropout2d)
+    }
+    assert dropouts == {"cls.3": 0.1, "aux.3": 0.1}
+
+
 def test_published_pspnet50_has_its_names_and_shapes() -> None:
     """Names and shapes are those under which PSPNet weights travel."""
     with torch.device("meta"):

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from baselines.config import TrainConfig
 from baselines.networks import Network, build_network
@@ -124,21 +125,139 @@ def test_unpooling_agrees_with_the_library() -> None:
     assert torch.equal(unpool(pooled, places, (6, 8)), F.max_unpool2d(values, index, (2, 2)))
 
 
+class Plain:
+    """Layers as functions of a network's state dict, for plain writings of whole networks."""
+
+    def __init__(self, model: Network) -> None:
+        torch.manual_seed(5)
+        for name, value in model.state_dict().items():
+            if name.endswith("running_var"):
+                value.uniform_(0.5, 1.5)
+            elif name.endswith("running_mean"):
+                value.uniform_(-0.2, 0.2)
+            elif value.ndim == 1 and value.is_floating_point():
+                value.uniform_(0.1, 0.3)
+            elif name.startswith(("ct_", "final", "seg_score", "conv1_1_D")):
+                value.normal_(std=0.1)
+        self.state = model.state_dict()
+
+    def conv(
+        self, name: str, x: Tensor, stride: int = 1, dilation: int = 1, groups: int = 1
+    ) -> Tensor:
+        weight, bias = self.state[f"{name}.weight"], self.state.get(f"{name}.bias")
+        padding = dilation * (weight.shape[2] // 2)
+        return F.conv2d(x, weight, bias, stride, padding, dilation, groups)
+
+    def deconv(self, name: str, x: Tensor) -> Tensor:
+        weight = self.state[f"{name}.weight"]
+        return F.conv_transpose2d(x, weight, padding=weight.shape[2] // 2)
+
+    def norm(self, name: str, x: Tensor) -> Tensor:
+        leaves = ("running_mean", "running_var", "weight", "bias")
+        mean, var, gamma, beta = (self.state[f"{name}.{leaf}"] for leaf in leaves)
+        return F.batch_norm(x, mean, var, gamma, beta)
+
+
+def decode_plainly(plain: Plain, network: str, x: Tensor) -> Tensor:
+    """SegNet or DeconvNet: pool with the library's indices, scatter the values back by them."""
+    repeats, layer, kept = (2, 2, 3, 3, 3), 0, []
+    for count in repeats:
+        for _ in range(count):
+            x = F.relu(plain.norm(f"features.{layer + 1}", plain.conv(f"features.{layer}", x)))
+            layer += 3
+        layer, shape = layer + 1, x.shape
+        x, index = F.max_pool2d(x, 2, ceil_mode=True, return_indices=True)
+        kept.append((index, shape))
+    if network == "deconvnet":
+        for number in (6, 7):
+            x = F.relu(plain.norm(f"bnfc{number}", plain.conv(f"fc{number}", x)))
+        x = F.relu(plain.norm("fc6_deconv_bn", plain.deconv("fc6_deconv", x)))
+    for block in (5, 4, 3, 2, 1):
+        index, shape = kept[block - 1]
+        flat = torch.zeros(*shape[:2], shape[2] * shape[3])
+        x = flat.scatter_(2, index.flatten(2), x.flatten(2)).view(shape)
+        for number in range(1, repeats[block - 1] + 1):
+            if network == "deconvnet":
+                place = f"{block}_{number}"
+                x = F.relu(plain.norm(f"debn{place}", plain.deconv(f"deconv{place}", x)))
+                continue
+            place = f"conv{block}_{repeats[block - 1] + 1 - number}_D"
+            x = plain.conv(place, x)
+            if place != "conv1_1_D":
+                x = F.relu(plain.norm(f"{place}_bn", x))
+    return x if network == "segnet" else plain.conv("seg_score", x)
+
+
+def see_context_plainly(plain: Plain, x: Tensor) -> Tensor:
+    """DilatedNet: the front end without its last two poolings, the context module, enlarging by 8."""
+    layer = 0
+    for block, count in enumerate((2, 2, 3, 3, 3)):
+        for _ in range(count):
+            x = F.relu(plain.conv(f"features.{layer}", x, dilation=2 if block == 4 else 1))
+            layer += 2
+        layer += 1
+        x = F.max_pool2d(x, 2, ceil_mode=True) if block < 3 else x
+    x = F.relu(plain.conv("fc7", F.relu(plain.conv("fc6", x, dilation=4))))
+    x = plain.conv("final", x)
+    names = ("conv1_1", "conv1_2", "conv2_1", "conv3_1", "conv4_1", "conv5_1", "fc1")
+    for name, dilation in zip(names, (1, 1, 2, 4, 8, 16, 1), strict=True):
+        x = F.relu(plain.conv(f"ct_{name}", x, dilation=dilation))
+    x = plain.conv("ct_final", x)
+    return F.interpolate(x, scale_factor=8, mode="bilinear", align_corners=False)
+
+
+def run_mobilenet_v2_plainly(plain: Plain, x: Tensor) -> Tensor:
+    """MobileNetV2 at output stride 8, table 2 of Sandler et al. by hand, and the plain head."""
+
+    def step(place: str, norm: str, x: Tensor, **options: int) -> Tensor:
+        return plain.norm(norm, plain.conv(place, x, **options))
+
+    x = F.relu6(step("features.0.0", "features.0.1", x, stride=2))
+    number = 1
+    for expand, stride, dilation, count in (
+        *((1, 1, 1, 1), (6, 2, 1, 2), (6, 2, 1, 3), (6, 1, 2, 4)),
+        *((6, 1, 2, 3), (6, 1, 4, 3), (6, 1, 4, 1)),
+    ):
+        for repeat in range(count):
+            name, y, at = f"features.{number}.conv", x, 0
+            if expand > 1:
+                y, at = F.relu6(step(f"{name}.0.0", f"{name}.0.1", y)), 1
+            options = {"dilation": dilation, "groups": y.shape[1]}
+            y = step(
+                f"{name}.{at}.0", f"{name}.{at}.1", y, stride=1 if repeat else stride, **options
+            )
+            y = step(f"{name}.{at + 1}", f"{name}.{at + 2}", F.relu6(y))
+            x = x + y if repeat else y
+            number += 1
+    return plain.conv("cls.4", F.relu(step("cls.0", "cls.1", x)))
+
+
+@pytest.mark.parametrize("size_hw", [(64, 96), (57, 73)])
 @pytest.mark.parametrize(
-    ("network", "first", "last"),
-    [("segnet", "conv5_3_D", "conv1_1_D"), ("deconvnet", "deconv5_1", "seg_score")],
+    ("network", "backbone"),
+    [
+        ("segnet", "vgg16_bn"),
+        ("deconvnet", "vgg16_bn"),
+        ("dilatednet", "vgg16"),
+        ("dilated_fcn", "mobilenet_v2"),
+    ],
 )
-def test_decoders_mirror_the_encoder(network: str, first: str, last: str) -> None:
-    """Thirteen decoding convolutions with the channels of VGG-16 the other way round."""
-    model = build_thin(network)
-    names = [name for name, _ in model.named_children()]
-    decoders = [
-        name
-        for name in names[names.index(first) :]
-        if name.startswith(("conv", "deconv")) and not name.endswith("_bn")
-    ]
-    assert len(decoders) == 13
-    assert names[-1] == last
+def test_logits_are_those_of_a_plain_writing(
+    network: str, backbone: str, size_hw: tuple[int, int]
+) -> None:
+    """The whole of each network, layer by layer as published, to 1e-5."""
+    model = build_thin(network, backbone)
+    plain = Plain(model)
+    images = torch.rand(2, 3, *size_hw) * 255
+    x = (images - model.mean) / model.std
+    if network == "dilatednet":
+        expected = see_context_plainly(plain, x)[:, :, : size_hw[0], : size_hw[1]]
+    elif network == "dilated_fcn":
+        expected = run_mobilenet_v2_plainly(plain, x)
+    else:
+        expected = decode_plainly(plain, network, x)
+    assert expected.std() > 1e-3
+    torch.testing.assert_close(model(images)[0], expected, atol=1e-5, rtol=1e-5)
 
 
 def test_context_starts_as_the_identity() -> None:

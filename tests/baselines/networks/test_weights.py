@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -466,3 +467,89 @@ def test_a_file_that_belies_its_name_is_not_loaded(tmp_path: Path) -> None:
     save_backbone(path, config)
     with pytest.raises(TrainingError, match="SHA-256"):
         load_weights(build_network(config, classes=3, seed=0), path)
+
+
+# --- hostile files ------------------------------------------------------------------------------------
+
+
+class Code:
+    """What a pickle would run when it is loaded."""
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return Path.touch, (Path("ran"),)
+
+
+def save_whole(path: Path, **changes: Tensor) -> dict[str, Tensor]:
+    """Write a whole thin network of another seed with some tensors changed; return its tensors."""
+    table = build_network(make_config("resnet10"), classes=3, seed=9).state_dict()
+    torch.save(table | changes, path)
+    return table
+
+
+def test_code_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pickle that would call something is refused without the call."""
+    monkeypatch.chdir(tmp_path)
+    torch.save({"layer0.0.weight": Code()}, tmp_path / PATH)
+    with pytest.raises(TrainingError, match="not a file of tensors alone"):
+        load_weights(build_network(make_config("resnet10"), classes=3, seed=0), tmp_path / PATH)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"layer0.1.bias": torch.full((8,), torch.nan)}, "bias: expected finite numbers"),
+        ({"layer0.1.bias": torch.zeros(8, dtype=torch.int64)}, "found torch.int64"),
+        ({"layer0.1.bias": torch.zeros(8, dtype=torch.complex64)}, "found torch.complex64"),
+        ({"layer0.1.bias": torch.zeros(8).to_sparse()}, "no tensors are:\n  layer0.1.bias"),
+        ({"layer0.1.bias": torch.zeros(8, device="meta")}, "no tensors are:\n  layer0.1.bias"),
+        ({"layer0.0.weight": torch.tensor(1.0)}, r"found \(\)"),
+        ({"conv1.weight": torch.zeros(8, 3, 3, 3)}, "layer0.0.weight: given twice"),
+        ({"module.layer0.1.bias": torch.zeros(8)}, "with and without `module.`"),
+        ({"module.module.x": torch.zeros(8)}, "module.x: not part of this network"),
+    ],
+)
+def test_tensors_of_another_kind_are_refused(
+    tmp_path: Path, changes: dict[str, Tensor], match: str
+) -> None:
+    """Nothing is loaded that is not finite, not real, not dense, or there twice; settling survives it too."""
+    save_whole(tmp_path / PATH, **changes)
+    config = make_config("resnet10", weights=tmp_path / PATH)
+    with pytest.raises(TrainingError, match=match):
+        build_network(config, classes=3, seed=0)
+
+
+def test_other_precisions_are_taken(tmp_path: Path) -> None:
+    """Half-precision tensors become float32, also in a .safetensors with DataParallel's prefix."""
+    table = save_whole(tmp_path / PATH)
+    halves = {f"module.{name}": v.half() for name, v in table.items() if v.is_floating_point()}
+    save_file(halves, tmp_path / "half.safetensors")
+    network = build_network(make_config("resnet10"), classes=3, seed=0)
+    assert load_weights(network, tmp_path / "half.safetensors").random == ()
+    weight = network.state_dict()["layer0.0.weight"]
+    assert torch.equal(weight, table["layer0.0.weight"].half().float())
+
+
+@pytest.mark.filterwarnings("ignore")  # torch wonders aloud about some of the files
+@pytest.mark.parametrize("zipped", [True, False])
+def test_damage_anywhere_is_one_error(tmp_path: Path, zipped: bool) -> None:
+    """Files cut short or with bytes overwritten are refused with TrainingError, or are still weights."""
+    path = tmp_path / PATH
+    torch.save(
+        {"conv1.weight": torch.zeros(8, 3, 7, 7)}, path, _use_new_zipfile_serialization=zipped
+    )
+    whole, rng = path.read_bytes(), np.random.default_rng(0)
+    refused = 0
+    for turn in range(120):
+        data = bytearray(whole)
+        if turn % 2:
+            del data[rng.integers(len(data)) :]
+        else:
+            for place in rng.integers(min(len(data), 600), size=turn % 7 + 1):
+                data[place] = rng.integers(256)
+        path.write_bytes(data)
+        try:
+            settle_network(make_config("resnet10", weights=path))
+        except TrainingError:
+            refused += 1
+    assert refused > 60

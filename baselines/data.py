@@ -23,6 +23,7 @@ from torch import Tensor
 
 from baselines.exports import Export, Sample
 from mseg_curate.errors import ExportError, InputError
+from mseg_curate.files import sha256_of
 from mseg_curate.images import read_image, read_label
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "SampleCache",
     "Sampler",
     "prepare_ahead",
+    "read_photo",
     "resize_image",
     "resize_nearest",
     "weigh_datasets",
@@ -223,7 +225,7 @@ class SampleCache:
         return sample
 
     def _decode(self, sample: Sample) -> CachedSample:
-        image = read_image(sample.image)
+        image = read_photo(sample)
         label_map = read_label(sample.label)
         check_sizes(sample, image, label_map)
         labels = self._export.index.compact(label_map, path=sample.label)
@@ -254,6 +256,21 @@ def prepare_ahead(
             yield due, made.result()
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def read_photo(sample: Sample) -> npt.NDArray[np.uint8]:
+    """Read a sample's image, (H, W, 3) uint8 RGB; raises ExportError where it is not the one that was exported."""
+    image = read_image(sample.image)
+    found = sha256_of(sample.image)
+    if found != sample.image_sha256:
+        raise ExportError(
+            "the image changed after the export",
+            path=sample.image,
+            expected=f"SHA-256 {sample.image_sha256}",
+            found=found,
+            hint="put the former file back, or add the dataset to a new store and export again",
+        )
+    return image
 
 
 def check_sizes(

@@ -23,20 +23,24 @@ __all__ = [
 ]
 
 FORMAT: Final = "mseg-curate export"
-VERSION: Final = 1
-LIST_HEADER: Final = ("image", "label", "height", "width")
+VERSION: Final = 2
+LIST_HEADER: Final = ("image", "label", "height", "width", "image_sha256")
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One image and its label map; `size_hw` is height and width in pixels."""
+    """One image and its label map; `size_hw` is height and width in pixels.
+
+    `image_sha256` is the SHA-256 that the image's file had when it was exported.
+    """
 
     image_id: str
     image: Path
     label: Path
     size_hw: tuple[int, int]
+    image_sha256: str
 
 
 def read_manifest(path: Path) -> Mapping[str, object]:
@@ -161,13 +165,14 @@ def _parse_row(
             "list row cannot be used",
             path=path,
             place=number,
-            expected="image, label, height, width",
+            expected=", ".join(LIST_HEADER),
             found="\t".join(cells),
         )
-    image, label, height, width = cells
+    image, label, height, width, image_sha256 = cells
     return Sample(
         image_id=label.removeprefix(prefix).removesuffix(".png"),
         image=safe_join(root, image),
         label=safe_join(folder, label),
         size_hw=(int(height), int(width)),
+        image_sha256=image_sha256,
     )

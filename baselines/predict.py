@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from baselines.config import EvalConfig
-from baselines.data import check_sizes
+from baselines.data import check_sizes, read_photo
 from baselines.distributed import World, agree, sum_over_world
 from baselines.exports import ClassIndex, Sample, ZeroShotSet
 from baselines.networks import Network
@@ -28,7 +28,7 @@ from baselines.scoring import LabelMap, Resolution, place_crops, predict_label_m
 from mseg_curate.core.metrics import ImageCounts, confusion_matrix
 from mseg_curate.errors import ExportError, InputError, MissingExtraError, TrainingStoppedError
 from mseg_curate.files import safe_join, write_bytes_atomically
-from mseg_curate.images import encode_label_png, read_image, read_label
+from mseg_curate.images import encode_label_png, read_label
 
 __all__ = [
     "Resolution",
@@ -126,7 +126,7 @@ def _read_ahead(
 
 
 def _read(sample: Sample) -> tuple[Photo, Truth]:
-    image, truth = read_image(sample.image), read_label(sample.label)
+    image, truth = read_photo(sample), read_label(sample.label)
     check_sizes(sample, image, truth)
     return image, truth
 

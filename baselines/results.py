@@ -51,7 +51,8 @@ class RunResult:
 
     `tests` is the evaluation that arms are compared by, `others` holds the further ones that were
     declared, by their label, and `validation` the training datasets' other splits. `datasets` were
-    trained on; `choices` is what `auto` chose. Results of older versions have none of these.
+    trained on; `choices` is what `auto` chose, `resolution` the label of the declared one. Results of older
+    versions have none of these.
     """
 
     arm: str
@@ -75,6 +76,7 @@ class RunResult:
     backbone: str = ""
     datasets: tuple[str, ...] = ()
     choices: str = ""
+    resolution: str = ""
 
 
 def write_result(result: RunResult) -> None:

@@ -15,7 +15,7 @@ import torch
 from baselines.checkpoint import CHECKPOINT_NAME, describe_difference, read_identity
 from baselines.config import EvalConfig, TrainConfig, config_sha256
 from baselines.distributed import World
-from baselines.exports import Export, ZeroShotSet, read_export, select_datasets
+from baselines.exports import Export, ZeroShotSet, check_files, read_export, select_datasets
 from baselines.networks import Network
 from baselines.predict import Resolution, evaluate, resolutions
 from baselines.results import RESULT_NAME, RunResult, read_result, write_result
@@ -126,6 +126,8 @@ def carry_out(
     export = read_export(run.export_dir)
     if (export.shared_sha256, export.labels_sha256) != (run.shared_sha256, run.labels_sha256):
         raise ExportError("the export changed while the experiment ran", path=export.folder)
+    if world.is_first:
+        check_files(export)
     export = select_datasets(export, run.datasets)
     if world.is_first:
         _write_config(run)
@@ -165,6 +167,7 @@ def carry_out(
         backbone=run.config.backbone,
         datasets=run.datasets,
         choices=run.choices,
+        resolution=declared,
     )
     if world.is_first:
         write_result(result)

@@ -154,6 +154,7 @@ def describe_runs(results: Sequence[RunResult], out: Path) -> Provenance:
         steps=first.steps,
         train_s=sum(result.train_s for result in results),
         eval_s=sum(result.eval_s for result in results),
+        resolution=first.resolution,
     )
 
 

@@ -366,7 +366,7 @@ def pack_photos(
 def make_export(samples: int) -> Export:
     """Make an export of one dataset without files: its photos are never loaded from it."""
     nowhere = Path()
-    sample = Sample("drawn", nowhere, nowhere, (1, 1))
+    sample = Sample("drawn", nowhere, nowhere, (1, 1), "")
     index = ClassIndex(
         reachable=tuple(range(CLASSES)), sets=(), table=np.zeros(256, np.int16), unknown=0
     )

@@ -70,8 +70,9 @@ def _split_list(plan: ExportPlan, dataset: PlannedDataset, split: str) -> str:
         key = f"{split}/{image.key}"
         copied = f"{base}/images/{key}{PurePosixPath(image.image_file).suffix}"
         file = copied if plan.copy_images else image.image_file
-        rows.append((file, f"{base}/labels/{key}.png", *image.size_hw))
-    return _table(("image", "label", "height", "width"), rows)
+        label = f"{base}/labels/{key}.png"
+        rows.append((file, label, *image.size_hw, image.image_sha256))
+    return _table(("image", "label", "height", "width", "image_sha256"), rows)
 
 
 def _test_classes(plan: ExportPlan, dataset: PlannedDataset) -> str:

@@ -379,12 +379,13 @@ def test_lists_are_sorted_and_lead_to_the_files(loop: Loop, tmp_path: Path) -> N
         for dataset in (*manifest["train"], *manifest["test"]):
             for listed in dataset["splits"].values():
                 header, *lines = (out / listed["list"]).read_text(encoding="utf-8").splitlines()
-                assert header == "image\tlabel\theight\twidth"
+                assert header == "image\tlabel\theight\twidth\timage_sha256"
                 assert len(lines) == listed["images"]
                 labels = [line.split("\t")[1] for line in lines]
                 assert labels == sorted(labels)
-                for image, label, height, width in (line.split("\t") for line in lines):
+                for image, label, height, width, digest in (line.split("\t") for line in lines):
                     root = Path(dataset["image_root"] or out)
+                    assert hashlib.sha256((root / image).read_bytes()).hexdigest() == digest
                     assert (dataset["image_root"] is None) == copy_images
                     for path in (root / image, out / label):
                         with Image.open(path) as picture:

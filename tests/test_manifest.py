@@ -213,7 +213,7 @@ def test_verify_finds_every_difference(folder: Path) -> None:
         ("[]", "not a manifest of an export"),
         ('{"format": "another tool"}', "not a manifest of an export"),
         ('{"format": "mseg-curate export", "version": 99}', "another format version"),
-        ('{"format": "mseg-curate export", "version": 1}', "damaged manifest: expected arm, files"),
+        ('{"format": "mseg-curate export", "version": 2}', "damaged manifest: expected arm, files"),
     ],
 )
 def test_a_folder_that_is_no_export(tmp_path: Path, text: str | None, message: str) -> None:

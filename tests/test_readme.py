@@ -16,7 +16,7 @@ from mseg_curate.store.engine import run_query
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 # Programs of others that a reader has or was told to install.
-OTHERS = {"git", "pip", "python", "cd"}
+OTHERS = {"git", "pip", "python", "cd", "torchrun"}
 
 
 def commands_of(page: Path) -> list[str]:

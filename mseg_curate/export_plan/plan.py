@@ -33,7 +33,7 @@ __all__ = [
     "sources_of_test_classes",
 ]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 @dataclass(frozen=True)

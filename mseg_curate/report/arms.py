@@ -229,7 +229,11 @@ def _notes(report: ArmsReport) -> list[str]:
         if names
     ]
     lines += describe_splits(report.attribution)
-    return [*lines, f"{strict.note}.", *describe_provenance(report.provenance)]
+    lines.append(
+        f"{strict.note}. Images are taken to be independent; where they are frames of one video, intervals are too "
+        "narrow."
+    )
+    return [*lines, *describe_provenance(report.provenance)]
 
 
 def _text_table(frame: pd.DataFrame) -> str:

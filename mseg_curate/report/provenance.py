@@ -23,6 +23,7 @@ class Provenance:
     steps: int
     train_s: float
     eval_s: float
+    resolution: str = ""
 
 
 def describe_provenance(provenance: Provenance) -> list[str]:
@@ -43,10 +44,11 @@ def describe_cost(provenance: Provenance) -> str:
     """Say in a sentence with how many seeds, on what and how long was trained."""
     digest = provenance.weights_sha256
     start = f"weights {digest[:12]}" if digest else "random weights"
+    measured = f"measured at {provenance.resolution}, " if provenance.resolution else ""
     plural = "seed" if len(provenance.seeds) == 1 else "seeds"
     return (
         f"{len(provenance.seeds)} {plural} ({', '.join(map(str, provenance.seeds))}), {provenance.steps} steps, "
-        f"from {start}, on {provenance.device} with torch {provenance.torch_version}; "
+        f"from {start}, {measured}on {provenance.device} with torch {provenance.torch_version}; "
         f"{provenance.train_s / 60:.1f} min of training and {provenance.eval_s / 60:.1f} min of "
         "evaluation, all runs added up."
     )

@@ -75,14 +75,15 @@ def _write_split(
     scenes: list[tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]],
 ) -> dict[str, object]:
     base = folder / role / name
-    lines = ["image\tlabel\theight\twidth"]
+    lines = ["image\tlabel\theight\twidth\timage_sha256"]
     for kind in ("labels", "images"):
         (base / kind).mkdir(parents=True, exist_ok=True)
     for number, (image, label_map) in enumerate(scenes):
         Image.fromarray(image).save(base / "images" / f"scene{number:03}.png")
         Image.fromarray(label_map).save(base / "labels" / f"scene{number:03}.png")
         paths = [f"{role}/{name}/{kind}/scene{number:03}.png" for kind in ("images", "labels")]
-        lines.append("\t".join([*paths, *map(str, label_map.shape)]))
+        digest = hashlib.sha256((folder / paths[0]).read_bytes()).hexdigest()
+        lines.append("\t".join([*paths, *map(str, label_map.shape), digest]))
     (base / f"{role}.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     listed = {"list": f"{role}/{name}/{role}.tsv", "images": len(scenes)}
     return {"name": name, "splits": {role: listed}}
@@ -119,7 +120,7 @@ def write_export_folder(
     labels = [value for name, value in files.items() if name.startswith("train/")]
     manifest = {
         "format": "mseg-curate export",
-        "version": 1,
+        "version": 2,
         "tool_version": "0",
         "arm": arm,
         "label_dtype": "uint8",

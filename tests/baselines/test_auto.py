@@ -72,7 +72,7 @@ def test_this_machine_is_asked() -> None:
 def test_algorithms_are_chosen_inside_the_block_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Deterministic algorithms are asked for, with cuBLAS's variable, and given up afterwards."""
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
-    with use_algorithms(TrainConfig(deterministic=True), device="cpu"):
+    with use_algorithms(TrainConfig(deterministic=True), device="cuda"):
         assert torch.are_deterministic_algorithms_enabled()
         assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
         assert not torch.backends.cudnn.benchmark

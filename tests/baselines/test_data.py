@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -18,12 +19,14 @@ from baselines.data import (
     SampleCache,
     Sampler,
     prepare_ahead,
+    read_photo,
     resize_image,
     resize_nearest,
     weigh_datasets,
 )
 from baselines.exports import read_export
 from mseg_curate.errors import ExportError, InputError
+from mseg_curate.files import sha256_of
 
 WriteExport = Callable[..., Path]
 
@@ -183,8 +186,10 @@ def test_the_cache_keeps_what_fits_and_serves_the_rest(export_dir: Path) -> None
 def test_sizes_that_differ_are_an_error(export_dir: Path) -> None:
     """An image that is not of its label map's size is refused when it is loaded."""
     export = read_export(export_dir)
-    image = export.train[0].samples[0].image
-    Image.new("RGB", (10, 10)).save(image)
+    first = export.train[0]
+    Image.new("RGB", (10, 10)).save(first.samples[0].image)
+    sample = replace(first.samples[0], image_sha256=sha256_of(first.samples[0].image))
+    export = replace(export, train=(replace(first, samples=(sample,)),))
     with pytest.raises(ExportError, match="differ in size"):
         SampleCache(export, base_px=32, limit_mib=1).load(0, 0)
 
@@ -206,3 +211,16 @@ def test_images_are_averaged_when_they_shrink() -> None:
     inner = resize_image(stripes, (4, 4))[:, 1:-1, 1:-1]
     assert inner.float().sub(127.5).abs().max() < 2
     assert torch.equal(resize_image(stripes, (16, 16)), torch.from_numpy(stripes).permute(2, 0, 1))
+
+
+def test_a_photo_that_changed_after_the_export_is_refused(export_dir: Path) -> None:
+    """A photo is what was exported, to the byte, or it is neither trained nor tested on."""
+    export = read_export(export_dir)
+    sample = export.train[0].samples[0]
+    pixels = np.array(read_photo(sample))
+    pixels[0, 0] ^= 1
+    Image.fromarray(pixels).save(sample.image)
+    with pytest.raises(
+        ExportError, match=rf"{sample.image.name}: the image changed after the export"
+    ):
+        SampleCache(export, base_px=40, limit_mib=1).load(0, 0)

@@ -68,7 +68,7 @@ def test_a_folder_without_manifest_is_no_export(tmp_path: Path) -> None:
     ("change", "message"),
     [
         ({"format": "something else"}, "not the manifest of an export"),
-        ({"version": 2}, "export of another version: expected 1, found 2"),
+        ({"version": 1}, "export of another version: expected 2, found 1"),
         ({"ignore_label": 0}, "do not match"),
         ({"reachable": []}, "reachable ids"),
         ({"reachable": [0, 99]}, "reachable ids"),
@@ -101,9 +101,17 @@ def test_missing_files_are_listed(export_dir: Path) -> None:
     ("text", "error", "message"),
     [
         ("a\tb\n", ExportError, "another header"),
-        ("image\tlabel\theight\twidth\nx\ty\t1\n", ExportError, "train.tsv:2: list row"),
-        ("image\tlabel\theight\twidth\n", ExportError, "expected 6, found 0"),
-        ("image\tlabel\theight\twidth\n../x\ty\t1\t1\n", InputError, "leaves its folder"),
+        (
+            "image\tlabel\theight\twidth\timage_sha256\nx\ty\t1\n",
+            ExportError,
+            "train.tsv:2: list row",
+        ),
+        ("image\tlabel\theight\twidth\timage_sha256\n", ExportError, "expected 6, found 0"),
+        (
+            "image\tlabel\theight\twidth\timage_sha256\n../x\ty\t1\t1\tab\n",
+            InputError,
+            "leaves its folder",
+        ),
     ],
 )
 def test_lists_are_checked(

@@ -16,12 +16,13 @@ from torch import Tensor, nn
 from baselines import predict
 from baselines.config import EvalConfig, TrainConfig
 from baselines.distributed import World
-from baselines.exports import Export, read_export
+from baselines.exports import Export, ZeroShotSet, read_export
 from baselines.networks import Network, build_network
 from baselines.predict import evaluate, sum_sources
 from baselines.scoring import predict_label_map, resolutions
 from mseg_curate.core.metrics import ImageCounts, confusion_matrix, mean_iou, pixel_accuracy
 from mseg_curate.errors import ExportError, TrainingStoppedError
+from mseg_curate.files import sha256_of
 
 ARRAYS = ("predictable", "intersection", "truth", "prediction", "confusion")
 
@@ -42,12 +43,23 @@ class Oracle(nn.Module):
         return 60.0 * nn.functional.one_hot(right, self.outputs).permute(0, 3, 1, 2).float(), None
 
 
-def paint_answers(export: Export, truth_of: npt.NDArray[np.uint8]) -> None:
+def paint_answers(export: Export, truth_of: npt.NDArray[np.uint8]) -> Export:
     """Replace all photos by pictures of the right output; `truth_of` turns label ids into outputs."""
     for dataset in (*export.tests, *export.validation):
         for sample in dataset.samples:
             answers = truth_of[np.array(Image.open(sample.label))]
             Image.fromarray(np.repeat(answers[..., None] * 10, 3, axis=2)).save(sample.image)
+    return replace(
+        export,
+        tests=tuple(map(take_as_exported, export.tests)),
+        validation=tuple(map(take_as_exported, export.validation)),
+    )
+
+
+def take_as_exported(dataset: ZeroShotSet) -> ZeroShotSet:
+    """Name the photos that are there now as those that were exported."""
+    samples = (replace(s, image_sha256=sha256_of(s.image)) for s in dataset.samples)
+    return replace(dataset, samples=tuple(samples))
 
 
 @pytest.fixture
@@ -161,8 +173,7 @@ def test_evaluation_can_be_stopped(
 def test_an_oracle_scores_one(export_dir: Path, flip: bool) -> None:
     """A network that returns the truth has mean IoU and accuracy 1 where every class has a source."""
     export = read_export(export_dir)
-    (test,) = export.tests
-    paint_answers(export, np.arange(256, dtype=np.uint8))
+    (test,) = paint_answers(export, np.arange(256, dtype=np.uint8)).tests
     evaluation = EvalConfig(base_px=40, crop_px=33, flip=flip)
     counts = evaluate(Oracle(4), test, index=export.index, evaluation=evaluation)  # type: ignore[arg-type]
     assert mean_iou(counts.confusion, predictable=counts.predictable).value == 1.0
@@ -248,7 +259,7 @@ def test_validation_leaves_out_what_the_dataset_cannot_have(
     assert dataset.sources == ((0,), (1,), (2,))
     assert [sample.image_id for sample in dataset.samples] == ["scene000", "scene001", "scene002"]
     # Crosses are said to be where ground is: without that output, ground is the next best.
-    paint_answers(export, np.arange(256, dtype=np.uint8))
+    (dataset,) = paint_answers(export, np.arange(256, dtype=np.uint8)).validation
     evaluation = EvalConfig(base_px=40, crop_px=41)
     oracle = Oracle(4)
     counts = evaluate(
@@ -264,7 +275,7 @@ def test_validation_leaves_out_what_the_dataset_cannot_have(
         Image.fromarray(answers).save(sample.image)
     counts = evaluate(
         oracle,  # type: ignore[arg-type]
-        dataset,
+        take_as_exported(dataset),
         index=export.index,
         evaluation=evaluation,
         predictions=tmp_path,

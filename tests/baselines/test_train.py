@@ -13,6 +13,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -81,9 +82,12 @@ def test_a_crash_costs_the_steps_since_the_checkpoint(
 
     with pytest.raises(RuntimeError, match="power cut"):
         run(export, tmp_path / "cut", quick_config, on_step=die)
+    with safe_open(tmp_path / "cut" / "checkpoint.safetensors", framework="pt") as file:
+        before_s = float(file.metadata()["train_s"])
     counted: list[int] = []
     resumed = run(export, tmp_path / "cut", quick_config, on_step=counted.append)
     assert counted[0] == 4
+    assert resumed.train_s > before_s > 0
     whole = run(export, tmp_path / "whole", quick_config)
     for name, value in whole.model.state_dict().items():
         assert torch.equal(value, resumed.model.state_dict()[name])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -70,7 +71,7 @@ def _choose(name: str, value: object, allowed: Sequence[object]) -> None:
         raise InputError(f"unknown {name}", expected=f"one of {expected}", found=str(value))
 
 
-def _at_least(name: str, value: int, least: int) -> None:
+def _at_least(name: str, value: float, least: int) -> None:
     if value < least:
         raise InputError(f"{name} is too small", expected=f"at least {least}", found=str(value))
 
@@ -78,6 +79,13 @@ def _at_least(name: str, value: int, least: int) -> None:
 def _within(name: str, value: float, low: float, high: float) -> None:
     if not low <= value <= high:
         raise InputError(f"{name} is out of range", expected=f"{low} … {high}", found=str(value))
+
+
+def _check_finite(config: TrainConfig | EvalConfig) -> None:
+    for field in fields(config):
+        value = getattr(config, field.name)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise InputError(f"{field.name} must be finite", found=str(value))
 
 
 Config = TypeVar("Config", "TrainConfig", "EvalConfig")
@@ -164,7 +172,10 @@ class TrainConfig:
             _at_least(name, getattr(self, name), int(name == "accumulate"))
         _at_least("crop_px", self.crop_px, 2 * self.output_stride)
         _at_least("head_channels", self.head_channels, 8)
-        for name in ("lr", "width", "scale_min", "scale_max"):
+        _check_finite(self)
+        for name in ("momentum", "weight_decay", "power", "aux_weight", "rotate_deg", "jitter"):
+            _at_least(name, getattr(self, name), 0)
+        for name in ("lr", "head_lr_factor", "width", "scale_min", "scale_max"):
             if not getattr(self, name) > 0:
                 raise InputError(f"{name} must be above 0", found=str(getattr(self, name)))
         for name in ("rotate_p", "blur_p", "flip_p", "dropout"):
@@ -202,8 +213,12 @@ class EvalConfig:
             _at_least("also_px", px, 1)
         if self.base_px in self.also_px or len(set(self.also_px)) < len(self.also_px):
             raise InputError("also_px names a shorter side twice", found=str(self.also_px))
-        if not self.scales or min((*self.scales, *self.also_scales)) <= 0:
-            raise InputError("scales must be above 0, at least one", found=str(self.scales))
+        for name in ("scales", "also_scales"):
+            if not all(0 < scale < math.inf for scale in getattr(self, name)):
+                found = str(getattr(self, name))
+                raise InputError(f"{name} must be finite and above 0", found=found)
+        if not self.scales:
+            raise InputError("scales is empty", expected="at least one, such as 1")
         if not 0 < self.stride <= 1:
             raise InputError("stride must be above 0 and at most 1", found=str(self.stride))
 

@@ -131,6 +131,23 @@ def carry_out(
     export = select_datasets(export, run.datasets)
     if world.is_first:
         _write_config(run)
+    try:
+        return _carry_out(run, export, world=world, stop=stop, advance=advance)
+    except torch.OutOfMemoryError as error:
+        raise TrainingError(
+            f"{run.run_dir}: the memory of the {run.device} is full ({error}); lower batch, raise accumulate, "
+            "or lower the evaluation's batch"
+        ) from error
+
+
+def _carry_out(
+    run: Run,
+    export: Export,
+    *,
+    world: World,
+    stop: Callable[[], bool],
+    advance: Callable[[int], None],
+) -> RunResult:
     outcome = train(
         export,
         run.run_dir,

@@ -152,6 +152,11 @@ def test_the_rungs_of_the_ladder_apply_to_every_preset() -> None:
         ("ema=1", "ema must be at least 0 and below 1"),
         ("flip_p=1.5", "flip_p is out of range"),
         ("norm=group", "unknown norm"),
+        ("lr=nan", "lr must be finite"),
+        ("scale_max=inf", "scale_max must be finite"),
+        ("momentum=-0.1", "momentum is too small"),
+        ("aux_weight=-1", "aux_weight is too small"),
+        ("head_lr_factor=0", "head_lr_factor must be above 0"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(setting: str, message: str) -> None:
@@ -171,6 +176,8 @@ def test_settings_that_cannot_be_are_refused(setting: str, message: str) -> None
         "also_px=64,64",
         "scales=",
         "scales=1,x",
+        "scales=nan",
+        "also_scales=0.5,inf",
     ],
 )
 def test_evaluations_that_cannot_be_are_refused(setting: str) -> None:

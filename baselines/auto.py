@@ -13,7 +13,7 @@ from typing import Final
 import torch
 
 from baselines import networks
-from baselines.config import AUTO, TrainConfig
+from baselines.config import AUTO, RESNETS, TrainConfig
 from mseg_curate.errors import TrainingError
 
 __all__ = ["choose_device", "describe", "settle", "use_algorithms"]
@@ -49,10 +49,13 @@ def settle(config: TrainConfig, *, device: str) -> TrainConfig:
 def describe(config: TrainConfig, settled: TrainConfig) -> str:
     """Say in one line what `auto` chose and why; empty where nothing was left to it."""
     parts = []
+    origin = f"as {settled.backbone}'s weights" if settled.weights else "as published"
+    # Only a ResNet has a choice of stems.
+    idle = set() if settled.backbone in RESNETS else {"stem"}
     for field in fields(config):
-        if getattr(config, field.name) == AUTO:
+        if getattr(config, field.name) == AUTO and field.name not in idle:
             value = str(getattr(settled, field.name))
-            reason = REASONS.get((field.name, value), f"as {settled.backbone}'s weights")
+            reason = REASONS.get((field.name, value), origin)
             parts.append(f"{field.name} {value} ({reason})")
     return "; ".join(parts)
 

@@ -81,3 +81,10 @@ def test_algorithms_are_chosen_inside_the_block_alone(monkeypatch: pytest.Monkey
         assert not torch.are_deterministic_algorithms_enabled()
         assert torch.backends.cudnn.benchmark
     assert not torch.backends.cudnn.benchmark
+
+
+def test_a_choice_that_a_backbone_does_not_have_is_not_spoken_of() -> None:
+    """MobileNetV2 has no stem to choose, and without a file nothing is said to be as its weights."""
+    line = describe(PRESETS["small"], settle(PRESETS["small"], device="cpu"))
+    assert "stem" not in line
+    assert "normalisation symmetric (as published)" in line

@@ -147,7 +147,7 @@ def test_weights_that_are_not_finite_are_not_written(
 ) -> None:
     """A last step that spoils the weights after a finite loss leaves no checkpoint of them."""
     export = read_export(export_dir)
-    config = replace(quick_config, optimizer="sgd", lr=math.inf, warmup=0, steps=1)
+    config = replace(quick_config, optimizer="sgd", lr=1e300, warmup=0, steps=1)
     with pytest.raises(TrainingError, match="the weights are not finite after step 1; "):
         run(export, tmp_path, config)
     assert not (tmp_path / "checkpoint.safetensors").exists()

@@ -30,7 +30,7 @@ AUTHOR = "demo"
 TASK = "vehicles"
 ACCURACY = 0.9
 ANNOTATORS = 3
-SEEDS = (0, 1, 2)
+SEEDS = (0, 1, 2, 3, 4)
 
 
 @dataclass(frozen=True)

@@ -16,14 +16,12 @@ from baselines.data import weigh_datasets
 from baselines.distributed import World, agree, join_world
 from baselines.exports import Export, check_files, check_tests, read_export, select_datasets
 from baselines.networks import build_network, check_weights
-from baselines.recipe import ORACLE
 from baselines.results import RunResult, load_results, read_result
 from baselines.runs import PREDICTIONS, Run, carry_out, is_done
 from baselines.stopping import stop_on_signals
 from baselines.train import choose_device
 from baselines.workers import show_progress, spread
-from mseg_curate.core.arms import Arm
-from mseg_curate.core.attribution import WITHOUT
+from mseg_curate.core.arms import ORACLE, WITHOUT, Arm
 from mseg_curate.errors import ExportError, InputError
 
 __all__ = ["Entry", "load_results", "run_entries", "run_experiment"]

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final, TypeVar
 
 from mseg_curate.errors import ExportError
-from mseg_curate.files import canonical_json, safe_join, sha256_of_text
+from mseg_curate.files import hash_manifest, safe_join
 
 __all__ = [
     "Sample",
@@ -71,9 +71,8 @@ def read_manifest(path: Path) -> Mapping[str, object]:
 
 def _check_unchanged(manifest: Mapping[str, object], path: Path) -> None:
     """Raise ExportError where the manifest is not what its own hash was taken of; without one it passes."""
-    fields = {name: value for name, value in manifest.items() if name != "manifest_sha256"}
     stated = manifest.get("manifest_sha256")
-    if stated is not None and stated != sha256_of_text(canonical_json(fields)):
+    if stated is not None and stated != hash_manifest(manifest):
         raise ExportError(
             "the manifest was changed", path=path, hint="export again into a new folder"
         )

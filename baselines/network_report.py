@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
-from mseg_curate.core.metrics import ImageCounts, harmonic_mean, mean_iou, pixel_accuracy
+from mseg_curate.core.metrics import ImageCounts, harmonic_mean, pixel_accuracy
 from mseg_curate.errors import InputError
 from mseg_curate.published import Published, load_published
 from mseg_curate.report.frames import MISSING
@@ -81,7 +81,7 @@ def render_networks(
 
 def _measure(row: Sequence[Mapping[str, ImageCounts]]) -> dict[str, str]:
     tests = tuple(row[0])
-    scores = {test: [_mean_iou(run[test]) for run in row] for test in tests}
+    scores = {test: [run[test].mean_iou() for run in row] for test in tests}
     found = {f"{test}, mIoU": format_spread(values) for test, values in scores.items()}
     if len(tests) > 1:
         by_seed = zip(*scores.values(), strict=True)
@@ -90,10 +90,6 @@ def _measure(row: Sequence[Mapping[str, ImageCounts]]) -> dict[str, str]:
         accuracies = [pixel_accuracy(run[test].confusion) for run in row]
         found[f"{test}, pixel accuracy"] = format_spread(accuracies)
     return found
-
-
-def _mean_iou(counts: ImageCounts) -> float:
-    return mean_iou(counts.confusion, mode="strict", predictable=counts.predictable).value
 
 
 def _published(table: Published, network: str) -> str:

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from baselines.config import EvalConfig
 from baselines.data import check_sizes, read_photo
-from baselines.distributed import World, agree, sum_over_world
+from baselines.distributed import ALONE, World, agree, sum_over_world
 from baselines.exports import ClassIndex, Sample, ZeroShotSet
 from baselines.networks import Network
 from baselines.scoring import LabelMap, Resolution, place_crops, predict_label_map, resolutions
@@ -39,7 +39,6 @@ __all__ = [
     "sum_sources",
 ]
 
-ALONE = World()
 TEST_IGNORE_LABEL = 255
 WIDE_IGNORE_LABEL = 65535
 

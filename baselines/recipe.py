@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Final
 
 from baselines.config import EVALUATIONS, NETWORKS, PRESETS, EvalConfig, TrainConfig, override
+from mseg_curate.core.arms import ORACLE
 from mseg_curate.errors import InputError
 
 __all__ = [
-    "ORACLE",
     "PLAIN",
     "TABLES",
     "Recipe",
@@ -23,7 +23,6 @@ __all__ = [
 
 TABLES: Final = ("zero-shot", "ladder")
 PLAIN: Final = "unrelabeled"
-ORACLE: Final = "oracle-"
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import torch
 
 from baselines.checkpoint import CHECKPOINT_NAME, describe_difference, read_identity
 from baselines.config import EvalConfig, TrainConfig, config_sha256
-from baselines.distributed import World
+from baselines.distributed import ALONE, World
 from baselines.exports import Export, ZeroShotSet, check_files, read_export, select_datasets
 from baselines.networks import Network
 from baselines.predict import Resolution, evaluate, resolutions
@@ -26,7 +26,6 @@ from mseg_curate.files import write_text_atomically
 
 __all__ = ["PREDICTIONS", "Run", "carry_out", "count_work", "is_done"]
 
-ALONE: Final = World()
 PREDICTIONS: Final = "predictions"
 
 

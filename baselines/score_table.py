@@ -53,8 +53,8 @@ def _summarise(
     title: str, labels: Sequence[str], found: Mapping[str, Sequence[ImageCounts]]
 ) -> str:
     measures: dict[str, Callable[[ImageCounts], float]] = {
-        "mIoU strict": lambda one: _mean(one, "strict"),
-        "mIoU compat": lambda one: _mean(one, "compat"),
+        "mIoU strict": lambda one: one.mean_iou("strict"),
+        "mIoU compat": lambda one: one.mean_iou("compat"),
         "pixel accuracy": lambda one: pixel_accuracy(one.confusion),
     }
     rows: list[Row] = [
@@ -79,12 +79,8 @@ def _list_classes(name: str, labels: Sequence[str], found: Sequence[ImageCounts]
     return _lay_out(f"IoU per class on {name}, in percent", labels, rows)
 
 
-def _mean(counts: ImageCounts, mode: Mode) -> float:
-    return mean_iou(counts.confusion, mode=mode, predictable=counts.predictable).value
-
-
 def _harmonic(by_test: Mapping[str, ImageCounts], mode: Mode) -> float:
-    means = [_mean(counts, mode) for counts in by_test.values()]
+    means = [counts.mean_iou(mode) for counts in by_test.values()]
     return float("nan") if np.isnan(means).any() else harmonic_mean(means)
 
 

@@ -17,7 +17,7 @@ from baselines.results import RunResult, group_counts
 from baselines.tables import Table, rows_of, validation_of
 from mseg_curate.core.attribution import OTHER_CLASSES, SplitClass
 from mseg_curate.core.compare import Comparison, compare_arms
-from mseg_curate.core.metrics import ImageCounts, Mode, mean_iou
+from mseg_curate.core.metrics import ImageCounts, Mode
 from mseg_curate.published import match_test
 from mseg_curate.report import (
     ArmsReport,
@@ -163,16 +163,12 @@ def _average_validation(results: Sequence[RunResult]) -> dict[str, dict[str, flo
     found: dict[str, dict[str, list[float]]] = {}
     for result in results:
         for dataset, counts in result.validation.items():
-            score = _score(counts)
+            score = counts.mean_iou()
             found.setdefault(result.arm, {}).setdefault(dataset, []).append(score)
     return {
         arm: {dataset: float(np.mean(scores)) for dataset, scores in by_dataset.items()}
         for arm, by_dataset in found.items()
     }
-
-
-def _score(counts: ImageCounts) -> float:
-    return mean_iou(counts.confusion, mode="strict", predictable=counts.predictable).value
 
 
 def _list_splits(export: Export) -> tuple[SplitClass, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -20,8 +19,9 @@ from baselines.config import (
 from baselines.experiment import Entry
 from baselines.exports import Export, ZeroShotSet, read_export
 from baselines.predict import resolutions
-from baselines.recipe import ORACLE, PLAIN, Recipe, Study
+from baselines.recipe import PLAIN, Recipe, Study
 from baselines.results import RunResult
+from mseg_curate.core.arms import ORACLE, folder_name
 from mseg_curate.core.metrics import ImageCounts
 from mseg_curate.errors import ExportError, TrainingError
 
@@ -94,7 +94,7 @@ def zero_shot_table(
     single = {"dataset_weights": "equal"} if "=" in recipe.config.dataset_weights else UNCHANGED
     # Alone, a single training dataset is the mix.
     for dataset in mix.train if len(mix.train) > 1 else ():
-        name = "only-" + re.sub(r"[^A-Za-z0-9._-]+", "_", dataset.name)
+        name = "only-" + folder_name(dataset.name)
         alone = _entry(name, truth, recipe, changes=single, truth_dir=truth)
         entries.append(replace(alone, datasets=(dataset.name,)))
         rows.append(Row(dataset.name, name))

@@ -19,6 +19,7 @@ __all__ = [
     "canonical_json",
     "copy_file_atomically",
     "find_changed",
+    "hash_manifest",
     "read_text",
     "safe_join",
     "sha256_of",
@@ -63,6 +64,12 @@ def _state(path: Path, digest: str) -> str | None:
 def sha256_of_text(text: str) -> str:
     """Return the SHA-256 of a text's UTF-8 bytes as 64 lower-case hex digits."""
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def hash_manifest(manifest: Mapping[str, object]) -> str:
+    """Hash a manifest without the field that holds this hash."""
+    fields = {name: value for name, value in manifest.items() if name != "manifest_sha256"}
+    return sha256_of_text(canonical_json(fields))
 
 
 def canonical_json(value: Mapping[str, object] | list[object], *, indent: int | None = None) -> str:

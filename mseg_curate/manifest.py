@@ -16,13 +16,12 @@ from mseg_curate.export_plan import (
     PlannedDataset,
     sources_of_test_classes,
 )
-from mseg_curate.files import canonical_json, find_changed, sha256_of_text
+from mseg_curate.files import canonical_json, find_changed, hash_manifest, sha256_of_text
 
 __all__ = [
     "MANIFEST",
     "VerifiedExport",
     "build_manifest",
-    "hash_manifest",
     "list_files",
     "read_manifest",
     "verify_export",
@@ -122,12 +121,6 @@ def build_manifest(
         "files": dict(sorted(files.items())),
     }
     return {**manifest, "manifest_sha256": hash_manifest(manifest)}
-
-
-def hash_manifest(manifest: Mapping[str, object]) -> str:
-    """Hash a manifest without the field that holds this hash."""
-    fields = {name: value for name, value in manifest.items() if name != "manifest_sha256"}
-    return sha256_of_text(canonical_json(fields))
 
 
 def _dataset_entry(plan: ExportPlan, dataset: PlannedDataset) -> dict[str, object]:

@@ -17,9 +17,10 @@ from mseg_curate.core.mapping import Arm
 from mseg_curate.decide import import_csv
 from mseg_curate.errors import ExportError, InputError
 from mseg_curate.export import write_export
+from mseg_curate.files import hash_manifest
 from mseg_curate.ingest import add_dataset
 from mseg_curate.initialise import create_store
-from mseg_curate.manifest import MANIFEST, hash_manifest, read_manifest, verify_export
+from mseg_curate.manifest import MANIFEST, read_manifest, verify_export
 from mseg_curate.map_classes import import_mapping
 from mseg_curate.resolve import resolve_masks
 from mseg_curate.store import Store

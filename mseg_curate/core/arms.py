@@ -9,7 +9,11 @@ from typing import Self
 
 from mseg_curate.errors import InputError
 
-__all__ = ["Arm", "ArmChoice", "Unresolved"]
+__all__ = ["ORACLE", "WITHOUT", "Arm", "ArmChoice", "Unresolved", "folder_name"]
+
+# How the names of these arms begin in folders, manifests and results.
+WITHOUT = "without-"
+ORACLE = "oracle-"
 
 
 class Arm(StrEnum):
@@ -77,7 +81,7 @@ class ArmChoice:
         named = self.without or self.oracle
         if not named:
             return self.arm.value
-        return f"{'without' if self.without else 'oracle'}-{folder_name(named)}"
+        return (WITHOUT if self.without else ORACLE) + folder_name(named)
 
     @property
     def uses_decisions(self) -> bool:

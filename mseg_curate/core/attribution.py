@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from mseg_curate.core.arms import WITHOUT
 from mseg_curate.core.compare import Comparison
 from mseg_curate.core.paired import (
     Difference,
@@ -22,7 +23,6 @@ from mseg_curate.errors import InputError
 
 __all__ = [
     "OTHER_CLASSES",
-    "WITHOUT",
     "Attribution",
     "SplitClass",
     "attribute_differences",
@@ -30,7 +30,6 @@ __all__ = [
 ]
 
 OTHER_CLASSES = "other classes"
-WITHOUT = "without-"
 """Before the name of a task: the arm in which that task alone was not relabeled."""
 
 Floats = npt.NDArray[np.float64]

@@ -73,6 +73,10 @@ class ImageCounts:
             if found != shape:
                 raise InputError(f"{name} has another shape", expected=str(shape), found=str(found))
 
+    def mean_iou(self, mode: Mode = "strict") -> float:
+        """Return the mean IoU over the images, 0 … 1; NaN where no class counts."""
+        return mean_iou(self.confusion, mode=mode, predictable=self.predictable).value
+
 
 @dataclass(frozen=True)
 class MeanIou:

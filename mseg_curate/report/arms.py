@@ -8,8 +8,8 @@ from functools import cached_property
 
 import pandas as pd
 
+from mseg_curate.core.arms import WITHOUT
 from mseg_curate.core.attribution import (
-    WITHOUT,
     Attribution,
     SplitClass,
     attribute_differences,

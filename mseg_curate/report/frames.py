@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from mseg_curate.core.arms import folder_name
-from mseg_curate.core.attribution import OTHER_CLASSES, WITHOUT, Attribution
+from mseg_curate.core.arms import WITHOUT, folder_name
+from mseg_curate.core.attribution import OTHER_CLASSES, Attribution
 from mseg_curate.core.compare import Comparison, Difference
 from mseg_curate.published import (
     MSEG_RELABELED,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from mseg_curate.core.attribution import WITHOUT, Attribution, worth_of_tasks
+from mseg_curate.core.arms import WITHOUT
+from mseg_curate.core.attribution import Attribution, worth_of_tasks
 from mseg_curate.core.compare import Comparison, Difference
 
 __all__ = [

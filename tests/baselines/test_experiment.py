@@ -27,7 +27,7 @@ from baselines.results import RunResult, group_counts
 from baselines.stopping import stop_on_signals
 from mseg_curate.core.compare import compare_arms
 from mseg_curate.errors import ExportError, InputError, TrainingError, TrainingStoppedError
-from mseg_curate.manifest import hash_manifest
+from mseg_curate.files import hash_manifest
 
 WriteExport = Callable[..., Path]
 ARMS = ("relabeled", "partial")

@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
+from app.base_path import base_path
 from app.bodies import BodyError, read_form
 from app.sign_in import (
     BROWSER_S,
@@ -36,12 +37,12 @@ __all__ = ["build_routes", "is_oidc_configured", "refusal_here"]
 _FORWARDING = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip")
 
 
-def build_routes() -> list[Route]:
-    """Return the routes of the entrance."""
+def build_routes(base: str = "") -> list[Route]:
+    """Return the routes of the entrance, below the path `base`."""
     return [
-        Route("/review/sign-in", _in_thread(_sign_in), methods=["POST"]),
-        Route("/review/sign-out", _in_thread(_sign_out), methods=["POST"]),
-        Route("/review/link/{token}", _in_thread(_follow_link), methods=["GET"]),
+        Route(f"{base}/review/sign-in", _in_thread(_sign_in), methods=["POST"]),
+        Route(f"{base}/review/sign-out", _in_thread(_sign_out), methods=["POST"]),
+        Route(f"{base}/review/link/{{token}}", _in_thread(_follow_link), methods=["GET"]),
     ]
 
 
@@ -74,9 +75,9 @@ def _sign_in(request: Request, body: bytes) -> Response:
 def _sign_out(request: Request, _: bytes) -> Response:
     if "origin" not in request.headers:
         return _forbidden("A sign-out comes from this server's own page.")
-    store = open_store()
-    browser = read_browser(store.path, request.cookies, now=time.time())
-    return _with_cookie(_to_page(""), request, store, sign_out(browser))
+    store, now = open_store(), time.time()
+    browser = read_browser(store.path, request.cookies, now=now)
+    return _with_cookie(_to_page(""), request, store, sign_out(store, browser, now=now))
 
 
 def _follow_link(request: Request, _: bytes) -> Response:
@@ -123,7 +124,8 @@ def _in_thread(answer: Callable[[Request, bytes], Response]) -> Callable[[Reques
 
 
 def _to_page(query: str) -> Response:
-    return RedirectResponse(f"/?{query}" if query else "/", status_code=303)
+    page = f"{base_path()}/"
+    return RedirectResponse(f"{page}?{query}" if query else page, status_code=303)
 
 
 def _forbidden(reason: str) -> Response:
@@ -135,6 +137,7 @@ def _with_cookie(response: Response, request: Request, store: Store, browser: Br
         cookie_name(store.path),
         write_browser(store.path, browser, now=time.time()),
         max_age=BROWSER_S,
+        path=f"{base_path()}/",
         httponly=True,
         samesite="strict",
         secure=request.url.scheme == "https",

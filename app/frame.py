@@ -10,7 +10,9 @@ from pathlib import Path
 
 import streamlit as st
 
+from app.base_path import base_path
 from app.entrance import is_oidc_configured, refusal_here
+from app.sessions import end_session
 from app.sign_in import (
     PROBLEMS,
     Here,
@@ -61,7 +63,13 @@ def may(role: str) -> bool:
 def fresh_token() -> str:
     """Return a new token of the person at this page, for a pane's requests."""
     found = here()
-    return mint_token(open_store().path, found.person.id, bound=found.bound, now=time.time())
+    return mint_token(
+        open_store().path,
+        found.person.id,
+        bound=found.bound,
+        now=time.time(),
+        session=found.session,
+    )
 
 
 def outbox_name() -> str:
@@ -126,13 +134,19 @@ def show_sign_in() -> None:
         st.error(refusal)
         return
     st.html(
-        '<form class="mc-sign-in" method="post" action="/review/sign-in">'
+        f'<form class="mc-sign-in" method="post" action="{base_path()}/review/sign-in">'
         '<label for="mc-name">Your name</label>'
         '<input id="mc-name" name="annotator" type="text" required maxlength="60" autocomplete="username" '
         'aria-describedby="mc-name-note">'
         '<p id="mc-name-note">Kept for this browser. Your decisions are stored under this name.</p>'
         '<button type="submit">Sign in</button></form>'
     )
+
+
+def _leave() -> None:
+    """End the session of an identity in all its tabs, then let the provider's cookie go."""
+    end_session(open_store().path, here().session, now=time.time())
+    st.logout()
 
 
 def show_person(found: Here) -> None:
@@ -143,9 +157,12 @@ def show_person(found: Here) -> None:
     who = f'<span class="mc-name">{shown}</span> <span class="mc-role">{role}</span>'
     if is_oidc_configured():
         st.html(f'<div class="mc-person mc-beside">{who}</div>')
-        st.button("Sign out", on_click=st.logout, key="sign-out")
+        st.button("Sign out", on_click=_leave, key="sign-out")
     else:
-        form = '<form method="post" action="/review/sign-out"><button type="submit">Sign out</button></form>'
+        form = (
+            f'<form method="post" action="{base_path()}/review/sign-out">'
+            '<button type="submit">Sign out</button></form>'
+        )
         st.html(f'<div class="mc-person">{who}{form}</div>')
     if st.query_params.get("notice") == "admin":
         st.info(

@@ -7,12 +7,13 @@ from pathlib import Path
 import streamlit as st
 from starlette.middleware import Middleware
 
+from app.base_path import base_path
 from app.promptness import Promptness
 from app.routes import build_routes
 from app.security import Guard
 
 app = st.App(
     Path(__file__).with_name("ui.py"),
-    routes=build_routes(),
+    routes=build_routes(base_path()),
     middleware=[Middleware(Promptness), Middleware(Guard)],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
+from app.counted import forget_counts
 from app.plain import as_text
 
 __all__ = ["say_done", "show_done"]
@@ -13,6 +14,7 @@ _DONE = "_done"
 
 def say_done(message: str) -> None:
     """Keep a message for the next run, and run again: what is shown then is what is stored."""
+    forget_counts()
     st.session_state[_DONE] = message
     st.rerun()
 

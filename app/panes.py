@@ -19,7 +19,20 @@ if TYPE_CHECKING:
 __all__ = ["PaneEvents", "grid_pane", "pane_script", "pane_style", "review_pane"]
 
 _FOLDER = Path(__file__).with_name("pane")
-_SHARED = ("dom", "tab", "wire", "outbox", "decode", "keys", "session", "furniture", "panels")
+_SHARED = (
+    "dom",
+    "tab",
+    "wire",
+    "outbox",
+    "loader",
+    "decode",
+    "contour",
+    "keys",
+    "session",
+    "furniture",
+    "rail",
+    "panels",
+)
 _SCRIPTS = {
     "review": (*_SHARED, "stage", "queue", "review_page", "review"),
     "grid": (*_SHARED, "cell", "pages", "grid"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["as_text", "percent"]
+__all__ = ["as_text", "in_minutes", "percent"]
 
 # What Markdown, and Streamlit's additions to it, give a meaning.
 _MARKUP = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~$:&\"'=])")
@@ -18,3 +18,8 @@ def as_text(words: str) -> str:
 def percent(share: float, low: float, high: float) -> str:
     """Return a share with its interval in percent, or a dash where it is not defined."""
     return "–" if share != share else f"{share:.1%} ({low:.1%} – {high:.1%})"  # noqa: PLR0124
+
+
+def in_minutes(time: str | None) -> str:
+    """Return a stored time (ISO 8601, UTC) to the minute, as one reads it; '' where there is none."""
+    return "" if not time else f"{time[:16].replace('T', ' ')} UTC"

@@ -13,8 +13,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import SystemRandom
-from threading import Lock
-from typing import Generic, TypeVar
 from urllib.parse import quote
 
 from starlette.concurrency import run_in_threadpool
@@ -24,21 +22,25 @@ from starlette.routing import BaseRoute, Match, Route
 
 from app import entrance
 from app.bodies import BodyError, read_claim, read_decide, read_leases, read_whole, read_word
+from app.progress import progress_lately
+from app.remembered import Remembered
+from app.sessions import has_ended
 from app.store_path import open_store
 from app.tokens import PaneToken, read_token, renew_token
-from mseg_curate import annotators, review, show
-from mseg_curate.errors import ImageError, MsegCurateError, ReviewError
+from mseg_curate import annotators, browse, review, show
+from mseg_curate.errors import DatasetError, ImageError, InputError, MsegCurateError, ReviewError
 from mseg_curate.store import Store
 
 __all__ = ["ROUTES", "Asked", "Entry", "build_routes"]
 
-PROGRESS_S = 2.0
-COUNTS_S = 60.0
-PHOTO_CACHE = "private, max-age=3600"
+_NO_STORE = {"Cache-Control": "no-store"}
+# An example is the same for all who may see the task; what a lease shows is for one person, once.
+EXAMPLE_CACHE = "private, max-age=3600"
 LEAST_PX, MOST_PX = 16, 1024
 
 logger = logging.getLogger(__name__)
 _rng = SystemRandom()
+_last_tasks: Remembered[tuple[Path, int, str], str] = Remembered(10_000)
 _RANKS = {"annotator": 0, "curator": 1, "admin": 2}
 _STATUS = {
     "paused": 403,
@@ -151,10 +153,15 @@ def recent(asked: Asked) -> Response:
 
 
 def question(asked: Asked) -> Response:
-    """GET /review/task: what a task asks; example masks are addresses."""
+    """GET /review/task: what a task asks; example masks are addresses. With mode=grid, how many masks a grid holds."""
     found = review.task_question(asked.store, read_word(asked.query, "task"))
     answer = asdict(found)
+    # The grid shows its class; who decides masks one by one is told nothing of what a model expects.
+    of_grid = asked.query.get("mode") == "grid"
+    suggested = review.count_suggested(asked.store, found.name) if of_grid else {}
     for candidate in answer["candidates"]:
+        if of_grid:
+            candidate["suggested"] = suggested[candidate["name"]]
         candidate["examples"] = [
             f"/review/example/{quote(found.name, safe='')}/{candidate['position']}/{number}"
             for number in range(len(candidate["examples"]))
@@ -190,13 +197,35 @@ def example(asked: Asked) -> Response:
     shown = review.example_mask(
         asked.store,
         str(asked.path["task"]),
-        position=int(str(asked.path["position"])),
-        number=int(str(asked.path["number"])),
+        position=_number(asked, "position"),
+        number=_number(asked, "number"),
     )
     jpeg = show.show_example(
         shown.dataset, shown.image, mask=shown.mask, longest_px=_px(asked, 160)
     )
-    return _picture(jpeg, "image/jpeg")
+    return _picture(jpeg, "image/jpeg", cache=EXAMPLE_CACHE)
+
+
+def browsed(asked: Asked) -> Response:
+    """GET /review/browse/…: a picture of an image or its label map, the mask that is named outlined."""
+    kind = next((kind for kind in browse.KINDS if kind == asked.path["kind"]), None)
+    if kind is None:
+        raise _RefusedError(404, "unknown", "There is no such picture.")
+    marked = read_whole(asked.query.get("mask", "0"), "mask", least=0, most=10**9)
+    image, longest_px = _number(asked, "image"), _px(asked, 320)
+    try:
+        drawn = browse.draw_image(
+            asked.store,
+            image,
+            kind=kind,
+            longest_px=longest_px,
+            marked=marked,
+        )
+    except (ImageError, DatasetError):
+        raise
+    except InputError as error:
+        raise _RefusedError(404, "unknown", "There is no such image.") from error
+    return _picture(*browse.encode_drawn(drawn, kind))
 
 
 ROUTES = (
@@ -209,17 +238,21 @@ ROUTES = (
     Entry("GET", "/review/lease/{lease}/photo", "annotator", photo),
     Entry("GET", "/review/lease/{lease}/mask.png", "annotator", mask),
     Entry("GET", "/review/lease/{lease}/crop", "annotator", crop),
-    Entry("GET", "/review/example/{task:path}/{position:int}/{number:int}", "annotator", example),
+    Entry("GET", "/review/example/{task:path}/{position}/{number}", "annotator", example),
+    Entry("GET", "/review/browse/{image}/{kind}", "curator", browsed),
 )
 """Every route that needs a token. Claims of mode adjudication need a curator, whatever the table says."""
 
 
-def build_routes() -> list[BaseRoute]:
-    """Return the routes of the table, those of the entrance, and an end for every other address below /review/."""
-    known = [Route(entry.path, _endpoint(entry), methods=[entry.method]) for entry in ROUTES]
-    known += entrance.build_routes()
+def build_routes(base: str = "") -> list[BaseRoute]:
+    """Return the routes of the table, those of the entrance, and an end for every other address below /review/.
+
+    `base` is the path that the app lives below, '' for none.
+    """
+    known = [Route(base + entry.path, _endpoint(entry), methods=[entry.method]) for entry in ROUTES]
+    known += entrance.build_routes(base)
     methods = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
-    return [*known, Route("/review/{rest:path}", _dead_end(known), methods=methods)]
+    return [*known, Route(f"{base}/review/{{rest:path}}", _dead_end(known), methods=methods)]
 
 
 # --- from a request to an answer --------------------------------------------------------------------
@@ -251,8 +284,8 @@ def _say_error(entry: Entry, error: MsegCurateError) -> Response:
     if isinstance(error, ReviewError):
         return _error(_STATUS.get(error.reason, 409), error.reason, str(error))
     logger.warning("%s %s: %s", entry.method, entry.path, error)
-    if isinstance(error, ImageError):
-        return _error(409, "picture", "The photo of this mask cannot be shown; tell a curator.")
+    if isinstance(error, ImageError | DatasetError):
+        return _error(409, "picture", "The picture cannot be shown; tell a curator.")
     # A client tries again what was answered with 503.
     return _error(503, "store", "The store cannot do that now; try again, or tell an admin.")
 
@@ -263,6 +296,8 @@ def _admit(entry: Entry, request: Request, body: bytes) -> Asked:
     now = time.time()
     store = open_store()
     token = read_token(store.path, text.strip(), now=now) if scheme.lower() == "bearer" else None
+    if token is not None and has_ended(store.path, token.session):
+        token = None
     person = None if token is None else annotators.find_person(store, token.person_id)
     if token is None or person is None:
         raise _RefusedError(
@@ -276,11 +311,23 @@ def _admit(entry: Entry, request: Request, body: bytes) -> Asked:
     return asked
 
 
+def _progress(asked: Asked, task: str) -> dict[str, object]:
+    return progress_lately(asked.store, asked.person.id, task=task, now=asked.now)
+
+
 def _leased(asked: Asked) -> review.LeasedMask:
     lease = str(asked.path["lease"])
     if not re.fullmatch(r"[0-9a-f]{32}", lease):
         raise _RefusedError(404, "unknown", "There is no such lease.")
     return review.leased_mask(asked.store, asked.person.id, lease, now=asked.now)
+
+
+def _number(asked: Asked, name: str) -> int:
+    """Return a whole number of the address; raises _RefusedError for what is none that a store could hold."""
+    digits = str(asked.path[name])
+    if not re.fullmatch(r"[0-9]{1,18}", digits):
+        raise _RefusedError(404, "unknown", "There is nothing at this address.")
+    return int(digits)
 
 
 def _px(asked: Asked, default: int) -> int:
@@ -292,8 +339,8 @@ def _json(body: dict[str, object], asked: Asked) -> Response:
     return JSONResponse(body if fresh is None else body | {"token": fresh}, headers=_NO_STORE)
 
 
-def _picture(data: bytes, media_type: str) -> Response:
-    return Response(data, media_type=media_type, headers={"Cache-Control": PHOTO_CACHE})
+def _picture(data: bytes, media_type: str, *, cache: str = "no-store") -> Response:
+    return Response(data, media_type=media_type, headers={"Cache-Control": cache})
 
 
 def _error(status: int, reason: str, message: str) -> Response:
@@ -322,63 +369,3 @@ def _dead_end(known: Sequence[Route]) -> Callable[[Request], object]:
         return refusal
 
     return answer
-
-
-# --- what is remembered for a moment ----------------------------------------------------------------
-
-_NO_STORE = {"Cache-Control": "no-store"}
-
-
-Key = TypeVar("Key")
-Value = TypeVar("Value")
-
-
-class _Remembered(Generic[Key, Value]):
-    """A small table shared by the threads, which forgets everything when it is full."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._lock = Lock()
-        self._rows: dict[Key, Value] = {}
-
-    def find(self, key: Key) -> Value | None:
-        with self._lock:
-            return self._rows.get(key)
-
-    def keep(self, key: Key, value: Value) -> None:
-        with self._lock:
-            if len(self._rows) >= self._most:
-                self._rows.clear()
-            self._rows[key] = value
-
-
-_last_tasks: _Remembered[tuple[Path, int, str], str] = _Remembered(10_000)
-_progresses: _Remembered[tuple[Path, int, str], tuple[float, dict[str, object]]] = _Remembered(1000)
-_counts: _Remembered[tuple[Path, str], tuple[float, review.TaskCounts]] = _Remembered(1000)
-
-
-def _progress(asked: Asked, task: str) -> dict[str, object]:
-    """Return a person's progress on a task: their own share counted every PROGRESS_S seconds, the task's seldom."""
-    key = (asked.store.path, asked.person.id, task)
-    kept = _progresses.find(key)
-    if kept is not None and 0 <= time.monotonic() - kept[0] < PROGRESS_S:
-        return kept[1]
-    fresh = asdict(
-        review.progress_of(
-            asked.store, asked.person.id, task=task, now=asked.now, counts=_task_counts(asked, task)
-        )
-    )
-    # Neither is an annotator's business, and fresh ones would tell gold from other masks.
-    del fresh["contested"], fresh["slots_open"]
-    _progresses.keep(key, (time.monotonic(), fresh))
-    return fresh
-
-
-def _task_counts(asked: Asked, task: str) -> review.TaskCounts:
-    """Return how far a task is, as counted within COUNTS_S seconds; fresher counts would tell gold from other masks."""
-    key = (asked.store.path, task)
-    kept = _counts.find(key)
-    if kept is None or not 0 <= time.monotonic() - kept[0] < COUNTS_S:
-        kept = (time.monotonic(), review.count_task(asked.store, task))
-        _counts.keep(key, kept)
-    return kept[1]

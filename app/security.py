@@ -5,6 +5,7 @@ Streamlit checks `server.allowedHosts` for its websocket alone; routes of our ow
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Sequence
 from urllib.parse import urlsplit
@@ -13,11 +14,15 @@ import streamlit as st
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.base_path import base_path
+
 __all__ = ["BODY_LIMIT_BYTES", "HEADERS", "PREFIX", "Guard", "is_host_allowed", "is_same_origin"]
 
 PREFIX = "/review/"
-"""All our routes begin so."""
+"""All our routes begin so, behind `server.baseUrlPath`."""
 BODY_LIMIT_BYTES = 64 * 1024
+BODY_LIMIT_S = 60.0
+"""Who sends a letter now and then keeps no connection open for good."""
 
 HEADERS = {
     "Content-Security-Policy": "; ".join(
@@ -62,8 +67,14 @@ class Guard:
         if refusal is not None:
             await _refuse(scope, receive, guarded, status=403, reason=refusal[0], text=refusal[1])
             return
-        if scope["type"] == "http" and scope["path"].startswith(PREFIX):
-            body = await _read_body(scope, receive)
+        if scope["type"] == "http" and scope["path"].startswith(base_path() + PREFIX):
+            try:
+                async with asyncio.timeout(BODY_LIMIT_S):
+                    body = await _read_body(scope, receive)
+            except TimeoutError:
+                text = f"the request did not arrive within {BODY_LIMIT_S:.0f} seconds"
+                await _refuse(scope, receive, guarded, status=408, reason="too_slow", text=text)
+                return
             if body is None:
                 text = f"the request is larger than {BODY_LIMIT_BYTES // 1024} KiB"
                 await _refuse(scope, receive, guarded, status=413, reason="too_large", text=text)

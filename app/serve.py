@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import ipaddress
 import os
+import re
 import socket
 import threading
 import time
@@ -29,6 +30,7 @@ def serve_review(
     address: str,
     port: int | None,
     host_names: Sequence[str],
+    base_path: str = "",
     open_browser: bool,
     say: Callable[[str], None],
 ) -> None:
@@ -48,11 +50,12 @@ def serve_review(
             "signing in by OIDC needs Authlib, which is not installed; install it with `pip install 'streamlit[auth]'`"
         )
     port = _free_port(address, port)
-    url = f"http://{_in_url(address)}:{port}/"
+    below = _check_base_path(base_path)
+    url = f"http://{_in_url(address)}:{port}/{below}{'/' if below else ''}"
     say(f"{db}: review at {url} (Ctrl-C ends it)")
     if open_browser:
         threading.Thread(target=_open_when_up, args=(address, port, url), daemon=True).start()
-    _run(db, address=address, port=port, names=names)
+    _run(db, address=address, port=port, names=names, base_path=below)
 
 
 def _check_address(address: str, host_names: Sequence[str]) -> list[str]:
@@ -81,6 +84,20 @@ def _check_address(address: str, host_names: Sequence[str]) -> list[str]:
             expected="that name",
         )
     return [*own, *host_names]
+
+
+def _check_base_path(text: str) -> str:
+    """Return the path that the app lives below, without slashes around it; '' for none."""
+    path = text.strip("/")
+    part = r"(?!\.+(/|$))[A-Za-z0-9_.~-]+"
+    if path and not re.fullmatch(f"{part}(/{part})*", path):
+        raise InputError(
+            "wrong path",
+            place="--base-path",
+            expected="letters, digits and -._~ between slashes, such as /masks",
+            found=text,
+        )
+    return path
 
 
 def _has_oidc() -> bool:
@@ -131,7 +148,7 @@ def _open_when_up(address: str, port: int, url: str) -> None:
             time.sleep(0.1)
 
 
-def _run(db: Path, *, address: str, port: int, names: Sequence[str]) -> None:
+def _run(db: Path, *, address: str, port: int, names: Sequence[str], base_path: str) -> None:
     # Streamlit is slow to import, and what is wrong should be said before.
     from streamlit.web.cli import main as run_streamlit  # noqa: PLC0415
 
@@ -141,6 +158,8 @@ def _run(db: Path, *, address: str, port: int, names: Sequence[str]) -> None:
         "server.headless": "true",
         "logger.hideWelcomeMessage": "true",
     }
+    if base_path:
+        options["server.baseUrlPath"] = base_path
     words = ["run", str(Path(__file__).with_name("main.py"))]
     for name, value in options.items():
         words += [f"--{name}", value]

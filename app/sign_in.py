@@ -8,15 +8,22 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
-import threading
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from app.marks import mark_once
+from app.sessions import SESSION_S, begin_session, end_session, has_ended, session_of_identity
 from app.tokens import LINK_S, read_claims, read_link, secret_of, sign_claims
-from mseg_curate.annotators import find_named, find_person, has_admin, set_role, sign_in_person
+from mseg_curate.annotators import (
+    find_named,
+    find_person,
+    list_people,
+    make_first_admin,
+    sign_in_person,
+)
 from mseg_curate.errors import InputError, MsegCurateError, StoreError
 from mseg_curate.review import Person
 from mseg_curate.store import Store
@@ -39,7 +46,7 @@ __all__ = [
     "write_browser",
 ]
 
-BROWSER_S = 180 * 24 * 60 * 60
+BROWSER_S = SESSION_S
 LONGEST_NAME = 60
 
 PROBLEMS = {
@@ -53,11 +60,10 @@ PROBLEMS = {
         "That link was used already, or is older than ten minutes; print another with "
         "`mseg-curate annotator link NAME`."
     ),
+    "ended": "You signed out of this browser in another tab. Sign in again; what was not sent yet is kept for you.",
     "gone": "The name that this browser had is not in the store any more; sign in again.",
 }
 """What may go wrong, by the word that stands in the page's address."""
-
-_signing_in = threading.Lock()
 
 
 class SignInError(MsegCurateError):
@@ -70,10 +76,11 @@ class SignInError(MsegCurateError):
 
 @dataclass(frozen=True)
 class Browser:
-    """What the signed cookie says: who is signed in (0: nobody), and whose names this browser has proved."""
+    """What the signed cookie says: who is signed in (0: nobody), since which sign-in, and whose names it has proved."""
 
     person_id: int = 0
     proved: frozenset[int] = frozenset()
+    session: str = ""
 
 
 @dataclass(frozen=True)
@@ -83,6 +90,7 @@ class Here:
     person: Person
     bound: bool
     email: str = ""
+    session: str = ""
 
 
 def is_loopback(host: str | None) -> bool:
@@ -132,7 +140,11 @@ def read_browser(store: Path, cookies: Mapping[str, str], *, now: float) -> Brow
     who, proved, until = claims.get("who"), claims.get("proved"), claims.get("until")
     if not isinstance(who, int) or not isinstance(proved, list) or not isinstance(until, int):
         return Browser()
-    return Browser(who, frozenset(proved)) if now < until else Browser()
+    session = claims.get("session")
+    if not isinstance(session, str) or not session:
+        # A cookie from before sessions: nobody could sign it out.
+        who, session = 0, ""
+    return Browser(who, frozenset(proved), session) if now < until else Browser()
 
 
 def write_browser(store: Path, browser: Browser, *, now: float) -> str:
@@ -140,6 +152,7 @@ def write_browser(store: Path, browser: Browser, *, now: float) -> str:
     claims = {
         "who": browser.person_id,
         "proved": sorted(browser.proved),
+        "session": browser.session,
         "until": int(now) + BROWSER_S,
     }
     return sign_claims(secret_of(store), "browser", claims)
@@ -153,22 +166,21 @@ def sign_in_by_name(
     Raises SignInError for a text that is no name, a name that needs proof, or one of no person.
     """
     name = _clean_name(text)
-    # Two that sign in at once must not both become the first admin.
-    with _signing_in:
-        known = find_named(store, name)
-        if known is not None and _needs_proof(known) and known.id not in browser.proved:
-            raise SignInError("proof")
-        try:
-            person = sign_in_person(store, name, now=now)
-        except InputError as error:
-            raise SignInError("name") from error
-        except StoreError as error:
-            raise SignInError("kind") from error
-        first = not has_admin(store)
-        if first:
-            set_role(store, name, role="admin", by=name, note="first to sign in", now=now)
+    known = find_named(store, name) or _find_alike(store, name)
+    if known is not None and _needs_proof(known) and known.id not in browser.proved:
+        raise SignInError("proof")
+    try:
+        person = sign_in_person(store, name if known is None else known.name, now=now)
+    except InputError as error:
+        raise SignInError("name") from error
+    except StoreError as error:
+        raise SignInError("kind") from error
+    if _needs_proof(person) and person.id not in browser.proved:
+        # Made a curator between the two looks at them.
+        raise SignInError("proof")
+    first = make_first_admin(store, person.name, now=now)
     proved = browser.proved | {person.id} if first else browser.proved
-    return Browser(person.id, proved), first
+    return _seat(store, replace(browser, proved=proved), person, now=now), first
 
 
 def sign_in_by_link(store: Store, text: str, *, browser: Browser, now: float) -> Browser:
@@ -177,12 +189,13 @@ def sign_in_by_link(store: Store, text: str, *, browser: Browser, now: float) ->
     Raises SignInError for a link that is forged, expired or used.
     """
     link = read_link(store.path, text, now=now)
-    if link is None or not _use_once(store.path, link.nonce, now=now):
+    if link is None or not mark_once(store.path, "links", link.nonce, now=now, kept_s=2 * LINK_S):
         raise SignInError("link")
     person = find_person(store, link.person_id)
     if person is None:
         raise SignInError("link")
-    return Browser(person.id, browser.proved | {person.id})
+    proved = replace(browser, proved=browser.proved | {person.id})
+    return _seat(store, proved, person, now=now)
 
 
 def sign_in_by_identity(store: Store, user: Mapping[str, object], *, now: float) -> Here:
@@ -193,37 +206,64 @@ def sign_in_by_identity(store: Store, user: Mapping[str, object], *, now: float)
     issuer, subject = user.get("iss"), user.get("sub")
     if not isinstance(issuer, str) or not isinstance(subject, str) or not issuer or not subject:
         raise SignInError("name")
-    email = user.get("email")
-    shown = email if isinstance(email, str) and email else subject
+    session = session_of_identity(user)
+    if has_ended(store.path, session):
+        raise SignInError("ended")
+    shown = _proved_email(user) or subject
     person = sign_in_person(
         store, _clean_name(shown[:LONGEST_NAME]), login=f"{issuer} {subject}", now=now
     )
-    return Here(person, bound=True, email=shown)
+    return Here(person, bound=True, email=shown, session=session)
 
 
 def who_is_here(store: Store, browser: Browser) -> Here | None:
     """Return the person whom the browser's cookie names, or None where nobody is signed in.
 
-    Raises SignInError for a person who is gone, and for one who became a curator without proof in this browser.
+    Raises SignInError for a session that has ended, a person who is gone, and one who became a curator without proof
+    in this browser.
     """
     if not browser.person_id:
         return None
+    if has_ended(store.path, browser.session):
+        raise SignInError("ended")
     person = find_person(store, browser.person_id)
     if person is None:
         raise SignInError("gone")
     bound = person.id in browser.proved
     if _needs_proof(person) and not bound:
         raise SignInError("proof")
-    return Here(person, bound)
+    return Here(person, bound, session=browser.session)
 
 
-def sign_out(browser: Browser) -> Browser:
-    """Return the browser without a person; what it has proved stays proved."""
-    return replace(browser, person_id=0)
+def sign_out(store: Store, browser: Browser, *, now: float) -> Browser:
+    """End the browser's session and return it without a person; what it has proved stays proved."""
+    end_session(store.path, browser.session, now=now)
+    return replace(browser, person_id=0, session="")
+
+
+def _seat(store: Store, browser: Browser, person: Person, *, now: float) -> Browser:
+    """Return the browser with a person in it; whoever sat there is signed out in all tabs, unless it is the same."""
+    if browser.person_id == person.id and not has_ended(store.path, browser.session):
+        return browser
+    end_session(store.path, browser.session, now=now)
+    return replace(browser, person_id=person.id, session=begin_session())
 
 
 def _needs_proof(person: Person) -> bool:
     return person.role != "annotator"
+
+
+def _find_alike(store: Store, name: str) -> Person | None:
+    """Return the person whose name differs in capitals or in the width of letters alone.
+
+    Who types `ann` today and `Ann` tomorrow is one person: as two they would vote twice on one mask.
+    """
+    folded = _fold(name)
+    return next((person for person in list_people(store) if _fold(person.name) == folded), None)
+
+
+def _fold(name: str) -> str:
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
 
 
 def _clean_name(text: str) -> str:
@@ -233,15 +273,8 @@ def _clean_name(text: str) -> str:
     return name
 
 
-def _use_once(store: Path, nonce: str, *, now: float) -> bool:
-    """Say whether a link is used for the first time, by any process: its file can be made once."""
-    folder = store.with_name(f".{store.name}.links")
-    folder.mkdir(mode=0o700, exist_ok=True)
-    for path in folder.iterdir():
-        if path.stat().st_mtime < now - 2 * LINK_S:
-            path.unlink(missing_ok=True)
-    try:
-        (folder / nonce).touch(mode=0o600, exist_ok=False)
-    except FileExistsError:
-        return False
-    return True
+def _proved_email(user: Mapping[str, object]) -> str:
+    """Return the address of an identity; '' where its provider says that nobody proved it: it could be anybody's."""
+    email, proved = user.get("email"), user.get("email_verified", True)
+    is_refuted = proved is False or str(proved).lower() == "false"
+    return email if isinstance(email, str) and not is_refuted else ""

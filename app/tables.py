@@ -15,13 +15,20 @@ def show_rows(
     *,
     about: str,
     columns: Mapping[str, ColumnConfig] | None = None,
+    pinned: str | None = None,
 ) -> None:
-    """Show rows, mappings of the same columns; cells are text, never markup. `about` says what the table holds."""
+    """Show rows, mappings of the same columns; cells are text, never markup. `about` says what the table holds.
+
+    The column `pinned` stays in sight where the table is wider than the page.
+    """
+    shown = dict(columns or {})
+    if pinned is not None:
+        shown[pinned] = st.column_config.Column(pinned=True)
     st.dataframe(
         list(rows),
         hide_index=True,
         width="stretch",
         placeholder="–",
         alt=about,
-        column_config=dict(columns or {}),
+        column_config=shown,
     )

@@ -17,7 +17,7 @@ import os
 import secrets
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -54,13 +54,15 @@ _LONGEST_TEXT = 4096
 class PaneToken:
     """What a pane's token says: whose it is, since when it was renewed, and until when it holds (epoch seconds).
 
-    `bound` is True where the browser has proved that it is this person, which a curator's rights need.
+    `bound` is True where the browser has proved that it is this person, which a curator's rights need. `session` is
+    the sign-in that the token was made in ('' for none): when that ends, so does the token.
     """
 
     person_id: int
     bound: bool
     since_s: int
     expires_s: int
+    session: str = ""
 
 
 @dataclass(frozen=True)
@@ -71,13 +73,15 @@ class LinkToken:
     nonce: str
 
 
-def mint_token(store: Path, person_id: int, *, bound: bool, now: float) -> str:
-    """Return a token for a person, good for TOKEN_S seconds from `now` (epoch seconds)."""
-    return _mint(store, PaneToken(person_id, bound, int(now), int(now) + TOKEN_S))
+def mint_token(store: Path, person_id: int, *, bound: bool, now: float, session: str = "") -> str:
+    """Return a token for a person, good for TOKEN_S seconds from `now` (epoch seconds), or until the session ends."""
+    return _mint(store, PaneToken(person_id, bound, int(now), int(now) + TOKEN_S, session))
 
 
 def read_token(store: Path, text: str, *, now: float) -> PaneToken | None:
-    """Return what a token says, or None where it is forged, garbled or expired."""
+    """Return what a token says, or None where it is forged, garbled or expired; whether its session lasts says
+    `sessions.has_ended`.
+    """
     claims = read_claims(secret_of(store), "pane", text)
     if claims is None:
         return None
@@ -87,6 +91,7 @@ def read_token(store: Path, text: str, *, now: float) -> PaneToken | None:
             claims["bound"] is True,
             _whole(claims["since"]),
             _whole(claims["until"]),
+            str(claims["session"]),
         )
     except (KeyError, TypeError):
         return None
@@ -98,7 +103,7 @@ def renew_token(store: Path, token: PaneToken, *, now: float) -> str | None:
     until = min(int(now) + TOKEN_S, token.since_s + LONGEST_S)
     if token.expires_s - now > TOKEN_S / 2 or until <= token.expires_s:
         return None
-    return _mint(store, PaneToken(token.person_id, token.bound, token.since_s, until))
+    return _mint(store, replace(token, expires_s=until))
 
 
 def mint_link(store: Path, person_id: int, *, now: float) -> str:
@@ -197,6 +202,7 @@ def _mint(store: Path, token: PaneToken) -> str:
         "bound": token.bound,
         "since": token.since_s,
         "until": token.expires_s,
+        "session": token.session,
     }
     return sign_claims(secret_of(store), "pane", claims)
 

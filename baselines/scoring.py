@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -24,6 +24,7 @@ __all__ = [
     "predict_label_map",
     "resolutions",
     "score_logits",
+    "score_pixels",
 ]
 
 LabelMap = npt.NDArray[np.uint8 | np.uint16]
@@ -93,6 +94,30 @@ def predict_label_map(
     names = np.array(usable, dtype)
     label_map: LabelMap = names[best.cpu().numpy()]
     return label_map
+
+
+def score_pixels(
+    network: Network,
+    image: npt.NDArray[np.uint8],
+    *,
+    sources: Tensor,
+    evaluation: EvalConfig,
+    resolution: Resolution | None = None,
+) -> Iterator[Tensor]:
+    """Yield the probability of each row of `sources` at every pixel of a (H, W, 3) uint8 RGB photo, as (H, W) float32.
+
+    `sources` is (K, outputs) on the network's device, of 0 and 1: outputs whose probabilities are summed. One row at a
+    time is enlarged to the photo's own size, so that a large photo with many classes fits into memory.
+    """
+    size_hw = (image.shape[0], image.shape[1])
+    chosen = resolution or resolutions(evaluation)[0]
+    with torch.inference_mode():
+        scores = _score_scales(network, image, sources, evaluation, chosen)
+    for score in scores:
+        # Entered anew for each: a generator that waits must not change what torch does elsewhere.
+        with torch.inference_mode():
+            enlarged = _resize(score[None], size_hw)[0]
+        yield enlarged
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,17 +1,18 @@
 """Are accuracies and posteriors what they claim to be, and which policy resolves best?
 
-    python benchmarks/annotator_quality.py [--draws 100]
+    python benchmarks/annotator_quality.py [--draws 100] [PART …]
 
-Annotators with known confusions vote on masks whose truth is known. Printed as Markdown: how often the intervals of
-accuracies hold the truth, those from gold and those from the votes alone, what majority, weighted and dawid_skene make
-of the very same votes, and what smoothing does. docs/agreement.md holds the outcome.
+Annotators with known confusions vote on masks whose truth is known. Printed as Markdown, part by part: how often the
+intervals of accuracies hold the truth, those from gold (`gold`) and those from the votes (`accuracies`); what majority,
+weighted and dawid_skene make of the very same votes (`policies`); what smoothing does (`smoothing`); and what becomes
+of agreement where masks with disagreement get more votes (`adaptive`). docs/agreement.md holds the outcome.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 
 import numpy as np
@@ -19,9 +20,10 @@ import numpy.typing as npt
 from scipy.stats import beta, binom
 
 from mseg_curate.core.accuracy import GoldScore, estimate_share
+from mseg_curate.core.accuracy_draws import estimate_accuracies
+from mseg_curate.core.agreement import krippendorff_alpha
 from mseg_curate.core.consensus import (
     DAWID_SKENE_SMOOTHING,
-    CastVote,
     DawidSkene,
     Majority,
     Outcome,
@@ -30,14 +32,13 @@ from mseg_curate.core.consensus import (
     ResolutionOutcome,
     Vote,
     Weighted,
-    resolve_question,
 )
-from mseg_curate.core.dawid_skene import estimate_accuracies, fit_dawid_skene
+from mseg_curate.core.dawid_skene import fit_dawid_skene
+from mseg_curate.core.resolving import Ballots, KnownTruth, resolve_question
 from mseg_curate.core.vote_table import VoteTable
 
 LEVEL = 0.95
 GOLD = 20
-RESAMPLES = 200
 SMOOTHINGS = (0.0, 1.0, 4.0, 10.0, 30.0)
 
 Floats = npt.NDArray[np.float64]
@@ -46,7 +47,7 @@ Integers = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Mix:
-    """Annotators and masks: `each` of the annotators vote on every mask.
+    """Annotators and masks: `each` of the annotators vote on every mask, and all of them on `gold` masks more.
 
     `drift` of an annotator's errors go to the answer beside the true one, the rest to all others alike. With `copies`,
     so often does the second annotator give the answer of the first, right or wrong.
@@ -60,6 +61,7 @@ class Mix:
     drift: float = 0.0
     copies: float = 0.0
     prior: tuple[float, ...] = ()
+    gold: int = 0
 
     def confusion(self) -> Floats:
         """Return (A, K, K): how likely each annotator gives the last where the second is true."""
@@ -77,25 +79,36 @@ class Mix:
         """Return (K,): how frequent the answers are."""
         return np.array(self.prior or [1 / self.answers] * self.answers)
 
+    def seeded(self, seed: int) -> np.random.Generator:
+        """Return a generator of its own, so that a row comes out the same whatever else is printed."""
+        return np.random.default_rng([seed, self.masks, *map(ord, self.name)])
+
+    def accuracy(self) -> Floats:
+        """Return (A,): how often each annotator is right."""
+        accuracy: Floats = np.einsum("akk,k->a", self.confusion(), self.shares())
+        return accuracy
+
     def draw(self, rng: np.random.Generator) -> tuple[Integers, VoteTable]:
-        """Return the truth of the masks and the votes."""
+        """Return the truth of the masks and the votes; the masks of gold come last."""
         people = len(self.accuracies)
-        truth = rng.choice(self.answers, size=self.masks, p=self.shares())
+        masks = self.masks + self.gold
+        truth = rng.choice(self.answers, size=masks, p=self.shares())
         steps = self.confusion().cumsum(axis=2)[:, truth]
-        said = (rng.random((people, self.masks, 1)) > steps).sum(axis=2).clip(max=self.answers - 1)
+        said = (rng.random((people, masks, 1)) > steps).sum(axis=2).clip(max=self.answers - 1)
         if self.copies:
-            said[1] = np.where(rng.random(self.masks) < self.copies, said[0], said[1])
-        who = np.argsort(rng.random((self.masks, people)), axis=1)[:, : self.each]
-        mask = np.repeat(np.arange(self.masks), self.each)
+            said[1] = np.where(rng.random(masks) < self.copies, said[0], said[1])
+        turns = np.argsort(np.argsort(rng.random((masks, people)), axis=1), axis=1)
+        mask, who = np.nonzero(
+            (turns < self.each) | (np.arange(masks) >= self.masks)[:, np.newaxis]
+        )
         table = VoteTable(
-            mask,
-            who.ravel(),
-            said[who.ravel(), mask],
-            masks=self.masks,
-            annotators=people,
-            answers=self.answers,
+            mask, who, said[who, mask], masks=masks, annotators=people, answers=self.answers
         )
         return truth, table
+
+    def known(self, truth: Integers) -> Integers:
+        """Return the truth of the masks of gold, −1 for all others."""
+        return np.where(np.arange(len(truth)) < self.masks, -1, truth)
 
 
 MIXES = (
@@ -109,6 +122,34 @@ MIXES = (
     Mix("two votes of five: 0.95 … 0.60", (0.95, 0.9, 0.8, 0.7, 0.6), each=2),
     Mix("three of four, one is against: 0.05", (0.9, 0.9, 0.8, 0.05)),
     Mix("three, two of them copy: 0.70, 0.70, 0.90", (0.7, 0.7, 0.9), copies=0.8),
+    Mix("two: 0.95, 0.70", (0.95, 0.7), each=2),
+)
+UNEQUAL = (0.95, 0.8, 0.6)
+FIVE = (0.95, 0.9, 0.8, 0.7, 0.6)
+SEVEN = tuple(np.linspace(0.95, 0.6, 7).round(2).tolist())
+CASES = (
+    *(Mix("three: 0.95, 0.80, 0.60", UNEQUAL, masks=masks) for masks in (30, 100, 500, 3000)),
+    *(Mix("the same", UNEQUAL, answers=answers) for answers in (2, 8)),
+    Mix("the same, errors beside the truth", UNEQUAL, drift=0.8),
+    Mix("the same, one answer of 70 %", UNEQUAL, prior=(0.7, 0.2, 0.07, 0.03)),
+    Mix("the same, one answer of 90 %", UNEQUAL, answers=2, prior=(0.9, 0.1)),
+    Mix("three alike: 0.85", (0.85,) * 3),
+    Mix("three alike: 0.97", (0.97,) * 3),
+    Mix("three of five: 0.95 … 0.60", FIVE),
+    Mix("the same", FIVE, masks=60),
+    Mix("the same, errors beside the truth", FIVE, drift=0.8),
+    Mix("two votes of five", FIVE, each=2),
+    Mix("two votes of five", FIVE, each=2, masks=100),
+    Mix("three of seven: 0.95 … 0.60", SEVEN, masks=100),
+    Mix("the same", SEVEN, masks=300, answers=8),
+    Mix("all of seven", SEVEN, masks=30, each=7),
+    Mix("all of four, one guesses: 0.25", (0.95, 0.9, 0.8, 0.25), each=4),
+    Mix("three of four, one is against: 0.05", (0.9, 0.9, 0.8, 0.05)),
+    Mix("the same", (0.9, 0.9, 0.8, 0.05), masks=60),
+    Mix("three: 0.95, 0.80, 0.60, 30 gold", UNEQUAL, gold=30),
+    Mix("the same, 30 gold", UNEQUAL, masks=60, gold=30),
+    Mix("two: 0.95, 0.70, 30 gold", (0.95, 0.7), each=2, gold=30),
+    Mix("two: 0.95, 0.70, no gold", (0.95, 0.7), each=2),
 )
 POLICIES: tuple[Policy, ...] = (
     Majority(),
@@ -116,6 +157,8 @@ POLICIES: tuple[Policy, ...] = (
     Weighted(min_posterior=0.9),
     DawidSkene(),
     DawidSkene(min_posterior=0.9),
+    DawidSkene(gold=True),
+    DawidSkene(min_posterior=0.9, gold=True),
 )
 
 
@@ -164,33 +207,36 @@ def compare_intervals() -> None:
         print(f"\n{name}: {np.mean(values) ** 0.5:.4f} from {LEVEL} in the root mean square")
 
 
-def recover_accuracies(mixes: Sequence[Mix], draws: int, rng: np.random.Generator) -> None:
-    """Print how near accuracies from gold and from votes alone come to the truth, and how often intervals hold it."""
+def recover_accuracies(cases: Sequence[Mix], draws: int, seed: int) -> None:
+    """Print how near accuracies from the votes come to the truth, and how often their intervals hold it."""
     print_head(
-        "annotators", "masks", "gold: error", "held", "votes alone: error", "mean of it", "held"
+        "annotators", "answers", "masks", "error", "mean of it", "width", "held", "worst of one"
     )
-    for mix in mixes:
-        truth = np.einsum("akk,k->a", mix.confusion(), mix.shares())
-        errors, held, gold_errors, gold_held = [], [], [], []
+    for mix in cases:
+        truth = mix.accuracy()
+        rng = mix.seeded(seed)
+        errors, held, widths = [], [], []
         for _ in range(draws):
-            _, votes = mix.draw(rng)
-            found = estimate_accuracies(
-                votes, rng=rng, resamples=RESAMPLES, level=LEVEL, smoothing=DAWID_SKENE_SMOOTHING
-            )
-            errors.append(found[:, 0] - truth)
-            held.append((found[:, 1] <= truth) & (truth <= found[:, 2]))
-            for right, p in zip(rng.binomial(GOLD, truth), truth, strict=True):
-                share = estimate_share(GoldScore(int(right), GOLD), level=LEVEL)
-                gold_errors.append(share.value - p)
-                gold_held.append(share.low <= p <= share.high)
+            true, votes = mix.draw(rng)
+            value, low, high = estimate_accuracies(
+                votes,
+                rng=rng,
+                truth=mix.known(true),
+                level=LEVEL,
+                smoothing=DAWID_SKENE_SMOOTHING,
+            ).T
+            errors.append(value - truth)
+            widths.append(high - low)
+            held.append((low <= truth) & (truth <= high))
         print_row(
             mix.name,
+            mix.answers,
             mix.masks,
-            f"{_root_mean_square(gold_errors):.3f}",
-            _share(gold_held),
             f"{_root_mean_square(errors):.3f}",
             f"{np.mean(errors):+.3f}",
+            f"{np.mean(widths):.2f}",
             _share(held),
+            f"{np.mean(held, axis=0).min():.0%}",
         )
 
 
@@ -210,25 +256,45 @@ def answer_of(number: int) -> Vote:
     return Vote(Outcome.CLASS, int(number))
 
 
-def resolve(
-    mix: Mix, table: VoteTable, policy: Policy, gold: dict[int, GoldScore]
-) -> list[Resolution]:
-    """Resolve all masks of a draw as `mseg-curate resolve` does."""
-    votes: dict[int, list[CastVote]] = {}
-    for mask, who, answer in zip(
-        table.mask.tolist(), table.annotator.tolist(), table.answer.tolist(), strict=True
-    ):
-        votes.setdefault(mask, []).append(CastVote(who, answer_of(answer)))
-    listed = [
-        *map(answer_of, range(mix.answers)),
-        Vote(Outcome.NONE_OF_THESE),
-        Vote(Outcome.BAD_MASK),
-    ]
-    found = resolve_question(policy, votes, answers=listed, gold=gold)
+def resolve(mix: Mix, table: VoteTable, policy: Policy, truth: Integers) -> list[Resolution]:
+    """Resolve all masks of a draw as `mseg-curate resolve` does; gold counts as the policy says."""
+    learns = isinstance(policy, DawidSkene) and policy.gold
+    kept = (table.mask < mix.masks) | learns
+    classes = tuple(map(answer_of, range(mix.answers)))
+    ballots = Ballots(
+        table.mask[kept],
+        table.annotator[kept],
+        table.answer[kept],
+        np.zeros(int(kept.sum()), np.bool_),
+        classes,
+    )
+    everybody = frozenset(range(table.annotators))
+    found = resolve_question(
+        policy,
+        ballots,
+        answers=[*classes, Vote(Outcome.NONE_OF_THESE), Vote(Outcome.BAD_MASK)],
+        gold=score_gold(mix, table, truth),
+        truths={
+            mask: KnownTruth(answer_of(truth[mask]), everybody)
+            for mask in range(mix.masks, len(truth))
+        },
+    )
     return [found[mask] for mask in range(mix.masks)]
 
 
-def compare_policies(mixes: Sequence[Mix], draws: int, rng: np.random.Generator) -> None:
+def score_gold(mix: Mix, table: VoteTable, truth: Integers) -> dict[tuple[int, bool], GoldScore]:
+    """Return what each annotator scored on the masks of gold."""
+    is_gold = table.mask >= mix.masks
+    right = is_gold & (table.answer == truth[table.mask])
+    return {
+        (who, False): GoldScore(
+            int(right[table.annotator == who].sum()), int(is_gold[table.annotator == who].sum())
+        )
+        for who in range(table.annotators)
+    }
+
+
+def compare_policies(mixes: Sequence[Mix], draws: int, seed: int) -> None:
     """Print what each policy makes of the same votes, and how far weighing them goes beyond the majority."""
     print_head(
         "annotators",
@@ -241,15 +307,14 @@ def compare_policies(mixes: Sequence[Mix], draws: int, rng: np.random.Generator)
         "posterior, and how many were right",
     )
     for mix in mixes:
+        rng = mix.seeded(seed)
         tallies = np.zeros((draws, len(POLICIES), 3))
         claims: list[list[tuple[float, bool]]] = [[] for _ in POLICIES]
         for tally in tallies:
-            truth, table = mix.draw(rng)
-            right = rng.binomial(GOLD, np.einsum("akk,k->a", mix.confusion(), mix.shares()))
-            gold = {who: GoldScore(int(score), GOLD) for who, score in enumerate(right)}
+            truth, table = replace(mix, gold=GOLD).draw(rng)
             for policy, counts, claimed in zip(POLICIES, tally, claims, strict=True):
-                found = resolve(mix, table, policy, gold)
-                counts[:] = _tally(found, truth.tolist(), claimed)
+                found = resolve(mix, table, policy, truth)
+                counts[:] = _tally(found, truth[: mix.masks].tolist(), claimed)
         print_policies(mix, tallies / mix.masks, claims)
 
 
@@ -280,11 +345,11 @@ def print_policies(
         print_row("" if number else mix.name, policy, *shares, *gains, claim)
 
 
-def compare_smoothings(mixes: Sequence[Mix], draws: int, rng: np.random.Generator) -> None:
+def compare_smoothings(mixes: Sequence[Mix], draws: int, seed: int) -> None:
     """Print how often the most probable answer is right, and how far accuracies are off, by smoothing."""
     print_head("annotators", "masks", *(f"{s:g}: right, error" for s in SMOOTHINGS))
     for mix in mixes:
-        truth = np.einsum("akk,k->a", mix.confusion(), mix.shares())
+        truth, rng = mix.accuracy(), mix.seeded(seed)
         right, errors = np.zeros((2, draws, len(SMOOTHINGS)))
         for draw in range(draws):
             true, votes = mix.draw(rng)
@@ -297,6 +362,43 @@ def compare_smoothings(mixes: Sequence[Mix], draws: int, rng: np.random.Generato
         print_row(mix.name, mix.masks, *cells)
 
 
+def compare_adaptive(draws: int, seed: int) -> None:
+    """Print what alpha comes to where masks whose two votes disagree get up to two more."""
+    print_head("annotators", "all votes, up to four", "the first two of each")
+    for mix in (
+        Mix("four alike: 0.95", (0.95,) * 4, each=4),
+        Mix("four alike: 0.80", (0.8,) * 4, each=4),
+        Mix("four: 0.95 … 0.60", (0.95, 0.85, 0.7, 0.6), each=4),
+        Mix("four, one answer of 70 %", (0.85,) * 4, each=4, prior=(0.7, 0.2, 0.07, 0.03)),
+    ):
+        rng = mix.seeded(seed)
+        found = np.zeros((draws, 2))
+        for row in found:
+            _, table = mix.draw(rng)
+            for column, counts in enumerate(_ask_adaptively(table, rng)):
+                row[column] = krippendorff_alpha(counts, rng=rng, resamples=0).value
+        print_row(mix.name, *(f"{mean:.3f}" for mean in found.mean(axis=0)))
+
+
+def _ask_adaptively(table: VoteTable, rng: np.random.Generator) -> tuple[Integers, Integers]:
+    """Return (M, K) counts of all votes, where disagreement of the first two asks for more, and of the first two."""
+    order = np.argsort(rng.random((table.masks, 4)), axis=1)
+    said = table.answer.reshape(-1, 4)[np.arange(table.masks)[:, np.newaxis], order]
+    every, first = np.zeros((2, table.masks, table.answers), np.int64)
+    for mask, votes in enumerate(said.tolist()):
+        given = 2
+        while given < 4 and _is_tied(votes[:given]):
+            given += 1
+        np.add.at(every[mask], votes[:given], 1)
+        np.add.at(first[mask], votes[:2], 1)
+    return every, first
+
+
+def _is_tied(votes: Sequence[int]) -> bool:
+    times = sorted((votes.count(answer) for answer in {*votes}), reverse=True)
+    return len(times) > 1 and (times[0] == times[1] or times[0] < len(votes) / 2)
+
+
 def _difference(differences: Floats) -> str:
     """Return a mean of paired differences in points, with its interval."""
     half = NormalDist().inv_cdf((1 + LEVEL) / 2) * differences.std(ddof=1) / len(differences) ** 0.5
@@ -304,20 +406,33 @@ def _difference(differences: Floats) -> str:
     return f"{mean:+.1f} ({mean - 100 * half:+.1f} … {mean + 100 * half:+.1f})"
 
 
-if __name__ == "__main__":
+PARTS = ("gold", "accuracies", "policies", "smoothing", "adaptive")
+
+
+def main() -> None:
+    """Print the parts that were asked for, each from a seed of its own."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("parts", nargs="*", default=PARTS, metavar="PART", help=", ".join(PARTS))
     parser.add_argument("--draws", type=int, default=100, help="experiments per row")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    generator = np.random.default_rng(arguments.seed)
-    print("### Intervals of a share on gold")
-    compare_intervals()
-    print(
-        f"\n### Recovered accuracies, {arguments.draws} experiments each, {GOLD} gold masks a person"
-    )
-    independent = [mix for mix in MIXES if not mix.copies]
-    recover_accuracies(independent, arguments.draws, generator)
-    print(f"\n### Resolutions of the same votes, {arguments.draws} experiments each")
-    compare_policies(MIXES, arguments.draws, generator)
-    print(f"\n### Smoothing of dawid_skene, {arguments.draws} experiments each")
-    compare_smoothings(independent, arguments.draws, np.random.default_rng([arguments.seed, 1]))
+    if unknown := {*arguments.parts} - {*PARTS}:
+        parser.error(f"no part {', '.join(sorted(unknown))}; known: {', '.join(PARTS)}")
+    draws, seed = arguments.draws, arguments.seed
+    for part in arguments.parts:
+        print(f"\n### {part}, {draws} experiments each")
+        if part == "gold":
+            compare_intervals()
+        elif part == "accuracies":
+            recover_accuracies(CASES, draws, seed)
+        elif part == "policies":
+            compare_policies(MIXES, draws, seed)
+        elif part == "smoothing":
+            identified = [mix for mix in MIXES if not mix.copies and len(mix.accuracies) > 2]
+            compare_smoothings(identified, draws, seed)
+        else:
+            compare_adaptive(draws, seed)
+
+
+if __name__ == "__main__":
+    main()

@@ -3,6 +3,7 @@
     python benchmarks/review_pane.py                                   # generated photos of 2048×1024
     python benchmarks/review_pane.py --data ../shared/data/nyuv2_40    # real photos of 640×480, too
     python benchmarks/review_pane.py --decisions 60 --long 200 --people 3
+    python benchmarks/review_pane.py --hard                            # photos of 48 Mpx, borders of millions of steps
 
 The real server runs on a fresh store; people press real keys through the DevTools protocol. A time runs from the time
 stamp of the key event to the first animation frame after the next mask was drawn, as the pane counts it
@@ -29,6 +30,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
+import numpy as np
 from playwright.sync_api import Browser, BrowserContext, CDPSession, Page, sync_playwright
 
 from mseg_curate.ingest import add_dataset
@@ -68,6 +71,8 @@ WARM_UP = 20
 EVERY = 100
 BAR_MS, AIM_MS = 100.0, 33.0
 REFERENCE_MASKS = 100
+HARD_PHOTOS, HARD_KEYS, HARD_PAUSE_S = 4, 12, 2.0
+HEAD = "| Keys | n | median ms | p95 ms | most ms | p95 by the browser | Verdict |\n|---|---|---|---|---|---|---|"
 REAL_CLASS = "otherprop"
 REAL_CANDIDATES = ("bag", "box", "bottle", "book", "table", "chair_other")
 EVENTS = """
@@ -155,6 +160,24 @@ def make_real(folder: Path, data: Path, *, people: int) -> Path:
     return store
 
 
+def make_hard(folder: Path) -> Path:
+    """Make a store of one task `photos` on photos of 8000×6000 with six sieves each: of every fourth pixel a hole."""
+    store = make_review_store(folder)
+    rng = np.random.default_rng(1)
+    for number in range(HARD_PHOTOS):
+        labels = np.zeros((6000, 8000), np.uint8)
+        for top, left in itertools.product((100, 3100), (100, 2700, 5300)):
+            field = labels[top : top + 2800, left : left + 2500]
+            field[:] = 1
+            field[1:-1:2, 1:-1:2] = 0
+        coarse = rng.integers(40, 200, (30, 40, 3), np.uint8)
+        photo = cv2.resize(coarse, (8000, 6000), interpolation=cv2.INTER_LINEAR)
+        save_picture(folder / "photos" / "labels" / f"p{number}.png", labels)
+        save_picture(folder / "photos" / "images" / f"p{number}.jpg", photo.astype(np.uint8))
+    add_drawn_folder(store, "photos", options=TaskOptions(gold_rate=0))
+    return store
+
+
 # --- keys ---------------------------------------------------------------------------------------------
 
 
@@ -210,6 +233,19 @@ def measure_keys(
         ),
     ]
     return found, problems
+
+
+def measure_hard(browser: Browser, store: Path) -> list[str]:
+    """Measure keys on huge photos, one every two seconds, print the table, and return what was lost or doubled."""
+    print("\n## Sieves on photos of 8000×6000\n")
+    with serving(store) as server, contextlib.closing(new_context(browser)) as context:
+        person = admit(context, server, "hard")
+        page = open_review(context, server, task="photos")
+        time.sleep(HARD_PAUSE_S)
+        press_paced(page, HARD_KEYS, pause_s=HARD_PAUSE_S)
+        found = Latency(f"{HARD_PAUSE_S:.0f} s after each mask", key_times(page, start=0))
+        print(f"{HEAD}\n{found.row()}", flush=True)
+        return recount(server, {person: page})
 
 
 def recount(server: ReviewServer, people: dict[int, Page]) -> list[str]:
@@ -391,9 +427,7 @@ def measure(browser: Browser, store: Path, title: str, options: argparse.Namespa
         with contextlib.closing(new_context(browser)) as context:
             keys, problems = measure_keys(context, server, options.decisions)
             keys.append(measure_reference(context, store))
-        print(
-            "| Keys | n | median ms | p95 ms | most ms | p95 by the browser | Verdict |\n|---|---|---|---|---|---|---|"
-        )
+        print(HEAD)
         print("\n".join(latency.row() for latency in keys), flush=True)
         with contextlib.closing(new_context(browser)) as context:
             weights, more = measure_memory(browser, context, server, options.long)
@@ -419,6 +453,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--long", type=int, default=1000, help="decisions over which memory is weighed"
     )
+    parser.add_argument("--hard", action="store_true", help="measure huge photos and borders alone")
     return parser.parse_args()
 
 
@@ -429,6 +464,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as made, sync_playwright() as play:
         browser = play.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
         print(f"Chromium {browser.version}, {time.strftime('%Y-%m-%d')}")
+        if options.hard:
+            problems += measure_hard(browser, make_hard(Path(made) / "hard"))
+            return tell(problems)
         if options.data:
             store = make_real(Path(made) / "real", options.data.resolve(), people=options.people)
             problems += measure(browser, store, f"Real photos ({options.data.name})", options)
@@ -436,6 +474,11 @@ def main() -> int:
         store = make_generated(Path(made) / "generated", masks=masks, people=options.people)
         problems += measure(browser, store, "Generated photos of 2048×1024", options)
         browser.close()
+    return tell(problems)
+
+
+def tell(problems: Sequence[str]) -> int:
+    """Print what was lost or doubled; returns the exit status."""
     for problem in problems:
         print(f"FAULT: {problem}", file=sys.stderr)
     return 1 if problems else 0

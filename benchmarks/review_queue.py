@@ -3,9 +3,12 @@
     python benchmarks/review_queue.py next      # 1 000 … 1 000 000 masks; the aim is a ratio below 2
     python benchmarks/review_queue.py crowd     # 16 processes × 10 000 claims and decisions, durable commits
     python benchmarks/review_queue.py crowd --processes 4 --decisions 200
+    python benchmarks/review_queue.py extremes  # the next mask where a large task is as unkind as it gets
+    python benchmarks/review_queue.py changes   # how long others wait while a curator changes a large task
 
 `next` compares with the plain way to find a mask, NOT EXISTS over all decisions, at the same size. `crowd` fails if a
 mask has more decisions than its redundancy, an annotator two on one mask, a decision was lost, or a call raised.
+`extremes` and `changes` print a line per case; the wait is that of another who writes to the store meanwhile.
 """
 
 from __future__ import annotations
@@ -16,20 +19,26 @@ import random
 import statistics
 import sys
 import tempfile
+import threading
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from mseg_curate.annotators import reopen_decisions
 from mseg_curate.core.mask import Box, encode_runs
 from mseg_curate.initialise import create_store
 from mseg_curate.review import Operation, apply_operations, claim_masks
+from mseg_curate.steer import set_options
 from mseg_curate.store import Store
 from mseg_curate.store.bulk import bulk_insert
-from mseg_curate.store.decisions import annotator_id, verify_chain
+from mseg_curate.store.decisions import annotator_id, append_decisions, verify_chain
 from mseg_curate.store.engine import run_query
+from mseg_curate.store.leases import ReviewMode
+from mseg_curate.store.steering import store_suggestions
 from mseg_curate.store.tasks import TaskOptions, create_task
 
 NOW = "2026-01-01T00:00:00+00:00"
@@ -253,8 +262,123 @@ def check_crowd(store: Store, *, done: int, redundancy: int) -> None:
         )
 
 
+# --- extremes and changes -------------------------------------------------------------------------
+
+
+class Bystander:
+    """Somebody in a thread who writes to a store every few milliseconds, and notes the longest wait."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.worst_s = 0.0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._write)
+
+    def __enter__(self) -> Bystander:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _write(self) -> None:
+        with Store.open(self.path) as store:
+            while not self._stop.wait(0.005):
+                began = time.perf_counter()
+                with store.writing() as connection:
+                    connection.exec_driver_sql("UPDATE task SET priority = priority")
+                self.worst_s = max(self.worst_s, time.perf_counter() - began)
+
+
+def measure(path: Path, what: str, do: Callable[[], object]) -> None:
+    """Print how long something takes, and how long another had to wait because of it."""
+    with Bystander(path) as bystander:
+        began = time.perf_counter()
+        result = do()
+        took_s = time.perf_counter() - began
+    print(
+        f"| {what} | {result} | {1000 * took_s:,.1f} | {1000 * bystander.worst_s:,.0f} |",
+        flush=True,
+    )
+
+
+def claim_cases(path: Path, person: int, what: str, *, class_name: str = "cat") -> None:
+    """Time claims of one annotator in each mode."""
+    cases: dict[ReviewMode, int] = {"single": 1, "grid": 48, "adjudication": 1}
+    with Store.open(path) as store:
+        for mode, count in cases.items():
+            ask = partial(
+                claim_masks, store, person, task=TASK, count=count, client="x", held=[], now=time.time(),
+                rng=random.Random(0), mode=mode, class_name=class_name if mode == "grid" else "",
+            )  # fmt: skip
+            measure(
+                path, f"{what}: {mode}", lambda ask=ask, count=count: f"{len(ask())} of {count}"
+            )
+
+
+def run_extremes(masks: int) -> None:
+    """Print how long the next mask takes in one large task, state by state."""
+    with tempfile.TemporaryDirectory() as folder:
+        path, (first, second, third) = make_store(Path(folder), masks=masks, people=3, redundancy=3)
+        print(
+            "| state: mode | masks | ms | another waits at most, ms |\n| --- | ---: | ---: | ---: |"
+        )
+        with Store.open(path) as store, store.writing() as connection:
+            run = connection.exec_driver_sql
+            run("UPDATE annotator SET role = 'curator'")
+        claim_cases(path, first, "nothing decided")
+        with Store.open(path) as store, store.writing() as connection:
+            rows = [(i, 2 if i % 10_000 else 1, None) for i in range(1, masks + 1)]
+            store_suggestions(connection, 1, rows=rows, source="bench")
+        claim_cases(path, second, "suggested as the class: 1 in 10,000")
+        with Store.open(path) as store:
+            decide_all(store, first, masks=masks)
+        claim_cases(path, first, "all decided by oneself", class_name="dog")
+        claim_cases(path, second, "all decided once", class_name="dog")
+        with Store.open(path) as store, store.writing() as connection:
+            run = connection.exec_driver_sql
+            run("DELETE FROM lease")
+            run("DELETE FROM task_slot WHERE decision_id IS NULL AND position < ?", (masks - 5,))
+        claim_cases(path, third, "almost everything decided", class_name="dog")
+
+
+def run_changes(masks: int) -> None:
+    """Print how long a curator's changes of one large task take, and how long they keep others waiting."""
+    with tempfile.TemporaryDirectory() as folder:
+        path, (first, *_) = make_store(Path(folder), masks=masks, people=2, redundancy=2)
+        with Store.open(path) as store:
+            decide_all(store, first, masks=masks)
+            print(
+                "| change | result | ms | another waits at most, ms |\n| --- | ---: | ---: | ---: |"
+            )
+            for redundancy in (3, 2):
+                changes = {"redundancy": redundancy, "max_redundancy": redundancy}
+                change = partial(set_options, store, TASK, changes=changes, now=time.time())
+                measure(path, f"redundancy {redundancy}", lambda change=change: change().redundancy)
+            reopen = partial(
+                reopen_decisions, store, "person 0", TASK, by="bench", note="x", now=time.time()
+            )
+            measure(path, "one annotator's decisions re-opened", reopen)
+
+
+def decide_all(store: Store, person: int, *, masks: int) -> None:
+    """Have one annotator decide every mask, by rows alone."""
+    made = [
+        (uuid.UUID(int=i).bytes, i, 1, 1, None, "class", 1, person, "single", 1000, NOW, None)
+        for i in range(1, masks + 1)
+    ]
+    with store.writing() as connection:
+        append_decisions(connection, made)
+        connection.exec_driver_sql("DELETE FROM lease")
+        connection.exec_driver_sql(
+            "UPDATE task_slot SET annotator_id = ?, decision_id = mask_id WHERE number = 0",
+            (person,),
+        )
+
+
 def main() -> None:
-    """Run one of the two measurements."""
+    """Run one of the measurements."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -269,9 +393,15 @@ def main() -> None:
     crowd.add_argument("--decisions", type=int, default=10_000)
     crowd.add_argument("--redundancy", type=int, default=2)
     crowd.add_argument("--batch", type=int, default=4, help="masks claimed in a call")
+    for what in ("extremes", "changes"):
+        commands.add_parser(what).add_argument("--masks", type=int, default=1_000_000)
     asked = parser.parse_args()
     if asked.what == "next":
         run_next(asked.sizes, asked.samples)
+    elif asked.what == "extremes":
+        run_extremes(asked.masks)
+    elif asked.what == "changes":
+        run_changes(asked.masks)
     else:
         run_crowd(asked.processes, asked.decisions, asked.redundancy, asked.batch)
 

@@ -58,6 +58,11 @@ DEFINITIONS = {
 EXAMPLES, EVALUATION, TRAINING = 2, 14, 1
 LEAST_EXAMPLE_PX = 900
 Key = tuple[str, str, str, int]
+# The pictures of a gallery, which has a shadow root of its own.
+PICTURES = (
+    "[...document.querySelectorAll('*')]"
+    ".flatMap((node) => [...(node.shadowRoot?.querySelectorAll('img') ?? [])])"
+)
 
 
 # --- the store ----------------------------------------------------------------------------------------
@@ -235,10 +240,17 @@ def take_all(
     wait(page, "pane.state === 'verdict' && pane.pending === 0")
     page.get_by_role("region", name="Earlier votes").get_by_role("button").first.wait_for()
     save(page, out / "adjudicate.png")
-    for place in ("tasks", "annotators", "browse"):
+    for place in ("tasks", "annotators"):
         page.goto(f"{server.url}/{place}")
         page.get_by_role("heading", level=1).wait_for()
         save(page, out / f"{place}.png")
+    page.goto(f"{server.url}/browse")
+    page.wait_for_function(f"{PICTURES}.filter((picture) => picture.naturalWidth > 0).length >= 9")
+    save(page, out / "browse.png")
+    page.get_by_role("list").get_by_role("button").first.click()
+    page.get_by_role("heading", name="Masks").wait_for()
+    page.wait_for_function(f"{PICTURES}.filter((picture) => picture.naturalWidth > 0).length === 4")
+    save(page, out / "browse-image.png")
 
 
 def decide_a_few(page: Page) -> None:

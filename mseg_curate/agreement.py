@@ -11,6 +11,7 @@ from itertools import combinations
 import numpy as np
 
 from mseg_curate.core.accuracy import Share
+from mseg_curate.core.accuracy_draws import estimate_accuracies
 from mseg_curate.core.agreement import (
     Estimate,
     alpha_of_pair,
@@ -20,27 +21,31 @@ from mseg_curate.core.agreement import (
     krippendorff_alpha,
     tables_of_pairs,
 )
-from mseg_curate.core.consensus import DAWID_SKENE_SMOOTHING, Outcome
-from mseg_curate.core.dawid_skene import estimate_accuracies
+from mseg_curate.core.consensus import DAWID_SKENE_SMOOTHING, Outcome, Vote
+from mseg_curate.core.resolving import KnownTruth, answered_unawares
 from mseg_curate.core.vote_table import Integers, VoteTable
 from mseg_curate.store import Connection, Store
 from mseg_curate.store.decisions import latest_decision
 from mseg_curate.store.tasks import TaskRow, load_task
-from mseg_curate.store.votes import StandingVote, class_names, load_task_votes
+from mseg_curate.store.votes import TaskVotes, class_names, load_task_truths, load_task_votes
 
 __all__ = [
-    "ACCURACY_RESAMPLES",
+    "ACCURACY_DRAWS",
+    "MOST_PAIRS",
     "AgreementReport",
     "AnnotatorVotes",
     "PairAgreement",
     "measure_agreement",
 ]
 
-ACCURACY_RESAMPLES = 200
-"""Each of them is a fit of its own, so that accuracies get no more resamples than this."""
+ACCURACY_DRAWS = 1200
+"""Draws behind the intervals of accuracies, which are not resamples of the masks."""
+
+MOST_PAIRS = 300
+"""So many pairs of annotators, and of answers, are compared: those with the most masks, and most often confused."""
 
 _LEVEL = 0.95
-# Two can agree by erring alike as well as by being right: only a third tells which.
+# Two can agree by erring alike as well as by being right: only a third tells which, or gold.
 _FEWEST_ANNOTATORS = 3
 
 
@@ -48,8 +53,8 @@ _FEWEST_ANNOTATORS = 3
 class AnnotatorVotes:
     """One annotator's votes on a task, and their accuracy by Dawid and Skene.
 
-    `unsure` of the `votes` name no answer. `accuracy` is NaN where the votes cannot tell: fewer than three annotators,
-    or no mask that somebody else voted on too.
+    `unsure` of the `votes` name no answer. `accuracy` is NaN where the votes cannot tell: fewer than three annotators
+    and no evaluation gold, or no mask that somebody else voted on too.
     """
 
     name: str
@@ -71,9 +76,12 @@ class PairAgreement:
 class AgreementReport:
     """How the votes on a task agree; `unsure` votes are counted and otherwise left out, as if not given.
 
-    `masks` have a vote that is not unsure, `masks_with_two` at least two. `answers` names the rows and columns of
-    `confusion`: ordered pairs of votes of two annotators on one mask. `annotator_pairs` hold Cohen's kappa,
-    `answer_pairs` Krippendorff's alpha of the two answers alone. `modes` counts the votes by mode.
+    `masks` have a vote that is not unsure, `masks_with_two` at least two. `first_votes` is None where all votes count;
+    else masks whose votes disagreed got more votes than others, and coefficients and `confusion` are of the first so
+    many votes of each mask. `known` is how many masks of evaluation gold tell of accuracies. `answers` names the rows
+    and columns of `confusion`: ordered pairs of votes of two annotators on one mask. `annotator_pairs` hold Cohen's
+    kappa, `answer_pairs` Krippendorff's alpha of the two answers alone, MOST_PAIRS of each; `pairs_left_out` counts
+    the others. `modes` counts the votes by mode.
     """
 
     task: str
@@ -86,12 +94,15 @@ class AgreementReport:
     modes: Mapping[str, int]
     masks: int
     masks_with_two: int
+    first_votes: int | None
+    known: int
     answers: tuple[str, ...]
     alpha: Estimate
     fleiss: Estimate
     annotators: tuple[AnnotatorVotes, ...]
     annotator_pairs: tuple[PairAgreement, ...]
     answer_pairs: tuple[PairAgreement, ...]
+    pairs_left_out: int
     confusion: tuple[tuple[int, ...], ...]
 
 
@@ -101,77 +112,116 @@ def measure_agreement(
     """Measure the agreement of the votes that stand on the masks of a task, gold among them.
 
     Adjudications are no votes. Intervals come of `resamples` draws of the masks, those of accuracies of
-    ACCURACY_RESAMPLES at most; `seed` makes them repeatable. Raises StoreError where there is no such task, InputError
-    for a negative number of resamples.
+    ACCURACY_DRAWS from their posterior; 0 is no intervals. `seed` makes them repeatable. Raises StoreError where there
+    is no such task, InputError for a negative number of resamples.
     """
     with store.reading() as connection:
         row = load_task(connection, task)
         until = latest_decision(connection)[0]
         votes = load_task_votes(connection, row.id, until)
-        answers = _name_answers(connection, row, votes)
+        truths = load_task_truths(connection, row.id, until)
+        answers = _name_answers(connection, row, votes, truths)
     rng = np.random.default_rng(seed)
-    # Of two decisions of one annotator that both stand, the later one is their vote.
-    by_voter = {(v.mask_id, v.annotator): v for v in votes}
-    names = sorted({v.annotator for v in votes})
-    table = _tabulate(list(by_voter.values()), names, answers)
-    counts = table.counts()
+    table, people = _tabulate(votes, answers)
+    first_votes = _first_votes(votes, row)
+    compared = table if first_votes is None else _tabulate(votes, answers, first=first_votes)[0]
+    counts = compared.counts()
     paired = counts[counts.sum(axis=1) >= 2]
+    pairs, left_out = tables_of_pairs(compared, most=MOST_PAIRS)
+    names = [votes.names[who] for who in people]
+    compared_answers, answers_left_out = _compare_answers(
+        counts, list(answers.values()), rng, resamples
+    )
     return AgreementReport(
         task=task,
         as_of_decision=until,
         level=_LEVEL,
         resamples=resamples,
         seed=seed,
-        votes=len(by_voter),
-        unsure=len(by_voter) - len(table.mask),
-        modes=dict(sorted(Counter(v.mode for v in by_voter.values()).items())),
+        votes=len(votes.modes),
+        unsure=len(votes.modes) - len(table.mask),
+        modes=dict(sorted(Counter(votes.modes).items())),
         masks=table.masks,
-        masks_with_two=len(paired),
+        masks_with_two=int((np.bincount(table.mask, minlength=1) >= 2).sum()),
+        first_votes=first_votes,
+        known=len(truths),
         answers=tuple(answers.values()),
         alpha=krippendorff_alpha(counts, rng=rng, resamples=resamples),
         fleiss=_fleiss_where_defined(paired, rng, resamples),
-        annotators=_describe_annotators(list(by_voter.values()), table, names, rng, resamples),
+        annotators=_describe_annotators(
+            votes, people, _estimate_accuracies(votes, answers, truths, rng, resamples)
+        ),
         annotator_pairs=tuple(
             PairAgreement(names[a], names[b], cohen_kappa(pair, rng=rng, resamples=resamples))
-            for (a, b), pair in tables_of_pairs(table).items()
+            for (a, b), pair in pairs.items()
         ),
-        answer_pairs=_compare_answers(counts, list(answers.values()), rng, resamples),
+        answer_pairs=compared_answers,
+        pairs_left_out=left_out + answers_left_out,
         confusion=tuple(tuple(line) for line in count_vote_pairs(counts).tolist()),
     )
 
 
-Answer = tuple[str, int | None]
-
-
 def _name_answers(
-    connection: Connection, task: TaskRow, votes: Sequence[StandingVote]
-) -> dict[Answer, str]:
-    """Return the answers: the task's candidates, other classes in the votes, none of these, and bad mask."""
-    named: dict[Answer, str] = {
-        (Outcome.CLASS.value, label): name
+    connection: Connection, task: TaskRow, votes: TaskVotes, truths: Mapping[int, KnownTruth]
+) -> dict[Vote, str]:
+    """Return the answers: the task's candidates, other classes in votes and gold, none of these, and bad mask."""
+    named = {
+        Vote(Outcome.CLASS, label): name
         for label, name in zip(task.candidate_ids, task.candidates, strict=True)
     }
-    others = {v.label_class_id for v in votes if v.label_class_id is not None}
-    names = class_names(connection, others - {*task.candidate_ids})
-    named |= {(Outcome.CLASS.value, label): name for label, name in names.items()}
-    return named | {(o.value, None): o.value for o in (Outcome.NONE_OF_THESE, Outcome.BAD_MASK)}
+    said = {*votes.ballots.answers, *(truth.answer for truth in truths.values())}
+    others = {vote.class_id for vote in said - named.keys() if vote.class_id is not None}
+    names = class_names(connection, others)
+    named |= {Vote(Outcome.CLASS, label): name for label, name in names.items()}
+    return named | {Vote(o): o.value for o in (Outcome.NONE_OF_THESE, Outcome.BAD_MASK)}
+
+
+def _first_votes(votes: TaskVotes, task: TaskRow) -> int | None:
+    """Return how many votes of each mask were asked for whatever they said, None where that is all of them.
+
+    A mask is asked about again where its votes disagree, and then counts more: docs/agreement.md measures the bias.
+    """
+    if not 2 <= task.redundancy < task.options.max_redundancy or not votes.modes:
+        return None
+    sizes = np.unique(votes.ballots.mask, return_counts=True)[1]
+    enough = sizes[sizes >= task.redundancy]
+    return task.redundancy if enough.size and enough.min() != enough.max() else None
 
 
 def _tabulate(
-    votes: Sequence[StandingVote], names: Sequence[str], answers: Mapping[Answer, str]
-) -> VoteTable:
-    certain = [v for v in votes if v.outcome != Outcome.UNSURE]
-    who = {name: number for number, name in enumerate(names)}
-    what = {answer: number for number, answer in enumerate(answers)}
-    masks, mask = np.unique([v.mask_id for v in certain], return_inverse=True)
-    return VoteTable(
-        mask.astype(np.int64),
-        np.array([who[v.annotator] for v in certain], np.int64),
-        np.array([what[v.outcome, v.label_class_id] for v in certain], np.int64),
+    votes: TaskVotes, answers: Mapping[Vote, str], *, first: int | None = None
+) -> tuple[VoteTable, list[int]]:
+    """Return the votes that are not unsure, or those among the first of each mask, and the annotators by number."""
+    ballots = votes.ballots
+    people = sorted(votes.names, key=lambda who: votes.names[who])
+    place = {answer: number for number, answer in enumerate(answers)}
+    places = np.array([place.get(answer, -1) for answer in ballots.answers], np.int64)
+    numbers = np.empty(1 + max(people, default=0), np.int64)
+    numbers[people] = np.arange(len(people))
+    answer = places[ballots.answer]
+    kept = answer >= 0
+    if first is not None:
+        kept &= _turns(ballots.mask) < first
+    masks, mask = np.unique(ballots.mask[kept], return_inverse=True)
+    table = VoteTable(
+        mask,
+        numbers[ballots.annotator[kept]],
+        answer[kept],
         masks=len(masks),
-        annotators=len(names),
+        annotators=len(people),
         answers=len(answers),
     )
+    return table, people
+
+
+def _turns(mask: Integers) -> Integers:
+    """Return of each vote how many votes its mask had before."""
+    order = np.argsort(mask, kind="stable")
+    starts = np.nonzero(np.diff(mask[order], prepend=-1))[0]
+    sizes = np.diff(starts, append=len(mask))
+    turns = np.empty(len(mask), np.int64)
+    turns[order] = np.arange(len(mask)) - np.repeat(starts, sizes)
+    return turns
 
 
 def _fleiss_where_defined(paired: Integers, rng: np.random.Generator, resamples: int) -> Estimate:
@@ -184,43 +234,60 @@ def _fleiss_where_defined(paired: Integers, rng: np.random.Generator, resamples:
 
 
 def _describe_annotators(
-    votes: Sequence[StandingVote],
-    table: VoteTable,
-    names: Sequence[str],
-    rng: np.random.Generator,
-    resamples: int,
+    votes: TaskVotes, people: Sequence[int], accuracies: Mapping[int, Share]
 ) -> tuple[AnnotatorVotes, ...]:
-    given = Counter(v.annotator for v in votes)
-    unsure = Counter(v.annotator for v in votes if v.outcome == Outcome.UNSURE)
-    accuracies = _estimate_accuracies(table, rng, resamples)
+    ballots = votes.ballots
+    given = Counter(ballots.annotator.tolist())
+    is_unsure = np.array([v.outcome is Outcome.UNSURE for v in ballots.answers], np.bool_)
+    unsure = Counter(ballots.annotator[is_unsure[ballots.answer]].tolist())
     unknown = Share(math.nan, 0.0, 1.0, _LEVEL)
     return tuple(
-        AnnotatorVotes(name, given[name], unsure[name], accuracies.get(number, unknown))
-        for number, name in enumerate(names)
+        AnnotatorVotes(votes.names[who], given[who], unsure[who], accuracies.get(who, unknown))
+        for who in people
     )
 
 
 def _estimate_accuracies(
-    table: VoteTable, rng: np.random.Generator, resamples: int
+    votes: TaskVotes,
+    answers: Mapping[Vote, str],
+    truths: Mapping[int, KnownTruth],
+    rng: np.random.Generator,
+    resamples: int,
 ) -> dict[int, Share]:
-    """Return the accuracies of those who share masks with others, by annotator number."""
-    shared = (np.bincount(table.mask, minlength=table.masks) >= 2)[table.mask]
-    who, annotator = np.unique(table.annotator[shared], return_inverse=True)
-    masks, mask = np.unique(table.mask[shared], return_inverse=True)
-    given, answer = np.unique(table.answer[shared], return_inverse=True)
-    if len(who) < _FEWEST_ANNOTATORS:
+    """Return the accuracies of those who share masks with others or answered gold, by annotator id."""
+    place = {answer: number for number, answer in enumerate(answers)}
+    ballots = votes.ballots
+    certain = np.array([vote in place for vote in ballots.answers], np.bool_)[ballots.answer]
+    mask, annotator, answer = (
+        column[certain] for column in (ballots.mask, ballots.annotator, ballots.answer)
+    )
+    unaware = answered_unawares(mask, annotator, truths)
+    rows, row = np.unique(2 * mask + unaware, return_inverse=True)
+    shared = ((np.bincount(row, minlength=len(rows)) >= 2) | (rows & 1 > 0))[row]
+    if not shared.any() or (
+        len(np.unique(annotator[shared])) < _FEWEST_ANNOTATORS and not unaware.any()
+    ):
         return {}
+    who, annotator = np.unique(annotator[shared], return_inverse=True)
+    rows, row = np.unique(rows[row][shared], return_inverse=True)
+    said = np.array([place.get(vote, -1) for vote in ballots.answers], np.int64)[answer[shared]]
+    truth = np.full(len(rows), -1, np.int64)
+    for number in np.nonzero(rows & 1)[0].tolist():
+        truth[number] = place[truths[int(rows[number]) >> 1].answer]
+    named = np.unique(np.concatenate([said, truth[truth >= 0]]))
     estimates = estimate_accuracies(
         VoteTable(
-            mask,
+            row,
             annotator,
-            answer,
-            masks=len(masks),
+            np.searchsorted(named, said),
+            masks=len(rows),
             annotators=len(who),
-            answers=len(given),
+            # Where only one answer was given another is still possible.
+            answers=max(len(named), 2),
         ),
         rng=rng,
-        resamples=min(resamples, ACCURACY_RESAMPLES),
+        truth=np.where(truth < 0, -1, np.searchsorted(named, truth)),
+        draws=ACCURACY_DRAWS if resamples else 0,
         level=_LEVEL,
         smoothing=DAWID_SKENE_SMOOTHING,
     )
@@ -232,14 +299,17 @@ def _estimate_accuracies(
 
 def _compare_answers(
     counts: Integers, answers: Sequence[str], rng: np.random.Generator, resamples: int
-) -> tuple[PairAgreement, ...]:
-    """Compare every two answers that were both given."""
+) -> tuple[tuple[PairAgreement, ...], int]:
+    """Compare every two answers that were both given, the most often confused ones where there are many."""
     given = np.nonzero(counts.any(axis=0))[0].tolist()
+    confused = count_vote_pairs(counts)
+    pairs = sorted(combinations(given, 2), key=lambda pair: -int(confused[pair]))
+    kept = sorted(pairs[:MOST_PAIRS])
     return tuple(
         PairAgreement(
             answers[a],
             answers[b],
             alpha_of_pair(counts, (a, b), rng=rng, resamples=resamples),
         )
-        for a, b in combinations(given, 2)
-    )
+        for a, b in kept
+    ), len(pairs) - len(kept)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from mseg_curate.clock import iso_of
@@ -11,21 +11,21 @@ from mseg_curate.errors import InputError, StoreError
 from mseg_curate.review import Person
 from mseg_curate.store import Connection, Store
 from mseg_curate.store import annotators as rows
+from mseg_curate.store.chores import count_reopened, finish_chores, promise_reopening
 from mseg_curate.store.gold import exposures_of_people, scores_of_people
-from mseg_curate.store.queue import masks_with_stale_slots, settle_in_parts
 from mseg_curate.store.tasks import load_task
-from mseg_curate.store.withdrawals import reopen_votes
 
 __all__ = [
     "ROLES",
     "PersonRecord",
     "Role",
+    "add_annotator",
     "check_name",
     "describe_people",
     "find_named",
     "find_person",
-    "has_admin",
     "list_people",
+    "make_first_admin",
     "pause_person",
     "reopen_decisions",
     "resume_person",
@@ -73,7 +73,6 @@ def sign_in_person(store: Store, name: str, *, login: str | None = None, now: fl
     Raises InputError for what is no name, StoreError for one that stands for imported or simulated decisions.
     """
     name = check_name(name)
-    time = iso_of(now)
     with store.writing() as connection:
         if login is None:
             row = rows.find_annotator(connection, name)
@@ -84,8 +83,32 @@ def sign_in_person(store: Store, name: str, *, login: str | None = None, now: fl
             if row is None:
                 name = _free_name(connection, name)
         if row is None:
-            row = rows.add_person(connection, name, login=login, now=time)
-            rows.note_event(connection, row.id, kind="joined", by=name, note="", now=time)
+            row = _join(connection, name, login=login, now=now)
+    return _person(row)
+
+
+def _join(connection: Connection, name: str, *, login: str | None, now: float) -> rows.PersonRow:
+    row = rows.add_person(connection, name, login=login, now=iso_of(now))
+    rows.note_event(connection, row.id, kind="joined", by=name, note="", now=iso_of(now))
+    return row
+
+
+def add_annotator(
+    store: Store, name: str, *, role: str, login: str | None = None, by: str, now: float
+) -> Person:
+    """Return the annotator of a name with a role and perhaps an identity, made where there is none.
+
+    An `annotator` who is more keeps their role. All is stored or nothing: raises what `check_name`, `set_role` and
+    `set_login` raise.
+    """
+    name = check_name(name)
+    with store.writing() as connection:
+        row = rows.find_annotator(connection, name) or _join(connection, name, login=None, now=now)
+        row = _require_person(connection, row.name)
+        if role != "annotator":
+            row = _give_role(connection, row, role=role, by=by, note="", now=now)
+        if login is not None:
+            _give_login(connection, row, login=login, by=by, now=now)
     return _person(row)
 
 
@@ -141,10 +164,19 @@ def list_people(store: Store) -> list[Person]:
         return [_person(r) for r in rows.list_annotators(connection) if r.kind == "person"]
 
 
-def has_admin(store: Store) -> bool:
-    """Say whether the store has an admin."""
-    with store.reading() as connection:
-        return rows.has_role(connection, "admin")
+def make_first_admin(store: Store, name: str, *, now: float) -> bool:
+    """Make a person the admin of a store that has none; says whether they became it.
+
+    Of people who sign in at the same instant, in however many processes, one does.
+    """
+    with store.writing() as connection:
+        row = _require_person(connection, name)
+        if rows.has_role(connection, "admin"):
+            return False
+        rows.set_role(connection, row.id, "admin")
+        note = f"{row.role} → admin: first to sign in"
+        _note(connection, row, kind="role", by=name, note=note, now=now)
+    return True
 
 
 def describe_people(store: Store) -> list[PersonRecord]:
@@ -190,24 +222,24 @@ def set_role(store: Store, name: str, *, role: str, by: str, note: str = "", now
 
     Raises InputError for another role, StoreError for an unknown name and for the last admin.
     """
-    if role not in ROLES:
-        raise InputError("role of an annotator", expected=", ".join(ROLES), found=repr(role))
     with store.writing() as connection:
         row = _require_person(connection, name)
-        if row.role == "admin" and role != "admin":
-            _refuse_last_admin(connection, row)
-        if row.role != role:
-            rows.set_role(connection, row.id, role)
-            said = f"{row.role} → {role}"
-            _note(
-                connection,
-                row,
-                kind="role",
-                by=by,
-                note=f"{said}: {note}" if note else said,
-                now=now,
-            )
-        return Person(row.id, row.name, role, row.status)
+        return _person(_give_role(connection, row, role=role, by=by, note=note, now=now))
+
+
+def _give_role(
+    connection: Connection, row: rows.PersonRow, *, role: str, by: str, note: str, now: float
+) -> rows.PersonRow:
+    if role not in ROLES:
+        raise InputError("role of an annotator", expected=", ".join(ROLES), found=repr(role))
+    if row.role == role:
+        return row
+    if row.role == "admin":
+        _refuse_last_admin(connection, row)
+    rows.set_role(connection, row.id, role)
+    said = f"{row.role} → {role}"
+    _note(connection, row, kind="role", by=by, note=f"{said}: {note}" if note else said, now=now)
+    return replace(row, role=role)
 
 
 def _refuse_last_admin(connection: Connection, row: rows.PersonRow) -> None:
@@ -221,18 +253,24 @@ def _refuse_last_admin(connection: Connection, row: rows.PersonRow) -> None:
 
 def set_login(store: Store, name: str, *, login: str, by: str, now: float) -> Person:
     """Say which identity of the sign-in service a person has; raises StoreError where it is somebody else's."""
+    with store.writing() as connection:
+        row = _require_person(connection, name)
+        _give_login(connection, row, login=login, by=by, now=now)
+        return _person(row)
+
+
+def _give_login(
+    connection: Connection, row: rows.PersonRow, *, login: str, by: str, now: float
+) -> None:
     if not login.strip() or not login.isprintable():
         raise InputError(
             "identity of an annotator", expected="issuer and subject", found=repr(login)
         )
-    with store.writing() as connection:
-        row = _require_person(connection, name)
-        other = rows.find_login(connection, login.strip())
-        if other is not None and other.id != row.id:
-            raise StoreError(f"the identity {login!r} is {other.name!r} already")
-        rows.set_login(connection, row.id, login.strip())
-        _note(connection, row, kind="role", by=by, note=f"signs in as {login.strip()}", now=now)
-        return _person(row)
+    other = rows.find_login(connection, login.strip())
+    if other is not None and other.id != row.id:
+        raise StoreError(f"the identity {login!r} is {other.name!r} already")
+    rows.set_login(connection, row.id, login.strip())
+    _note(connection, row, kind="role", by=by, note=f"signs in as {login.strip()}", now=now)
 
 
 def pause_person(store: Store, name: str, *, by: str, note: str, now: float) -> Person:
@@ -262,20 +300,21 @@ def reopen_decisions(store: Store, name: str, task: str, *, by: str, note: str, 
     """Withdraw all votes of an annotator in a task, so that others decide its masks; returns how many votes.
 
     The votes are superseded, not erased, and the annotator is not given these masks again. Raises StoreError for an
-    unknown name or task, InputError without a reason. Stopped half-way, a second call goes on.
+    unknown name or task, InputError without a reason. It is done some votes at a time; stopped half-way, those who
+    claim masks go on with it, or the next command.
     """
     reason = _require_reason(note)
     with store.writing() as connection:
         row = rows.find_annotator(connection, name)
         if row is None:
             raise _unknown(connection, name)
-        task_row = load_task(connection, task)
-        masks = reopen_votes(connection, row.id, task_row.id, now=iso_of(now))
-        said = f"{len(masks)} decisions of {task}: {reason}"
-        _note(connection, row, kind="reopened", by=by, note=said, now=now, task_id=task_row.id)
-        unsettled = masks_with_stale_slots(connection, task_row.id)
-    settle_in_parts(store.writing, list(dict.fromkeys(masks + unsettled)), now=now)
-    return len(masks)
+        chore = promise_reopening(
+            connection, row.id, load_task(connection, task).id, by=by, note=f" of {task}: {reason}",
+            now=iso_of(now),
+        )  # fmt: skip
+    finish_chores(store, now=now)
+    with store.reading() as connection:
+        return count_reopened(connection, chore)
 
 
 def _require_reason(note: str) -> str:

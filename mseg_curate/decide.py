@@ -16,9 +16,10 @@ from mseg_curate.core.consensus import Outcome
 from mseg_curate.core.mapping import DatasetMapping, Relation
 from mseg_curate.core.taxonomy import UNLABELED, parse_taxonomy
 from mseg_curate.errors import DecisionError
-from mseg_curate.readers.decisions_csv import CsvDecision, read_decisions_csv
+from mseg_curate.readers.decisions_csv import CsvDecision, read_answered_csv
 from mseg_curate.readers.mseg_decisions import DecisionRow, read_decisions_folder
 from mseg_curate.store import Connection, Store
+from mseg_curate.store.chores import finish_chores, promise_settling
 from mseg_curate.store.datasets import DatasetRow, list_datasets
 from mseg_curate.store.decisions import (
     NewDecision,
@@ -33,7 +34,6 @@ from mseg_curate.store.decisions import (
 )
 from mseg_curate.store.exchange import decisions_by_uuid, superseded_decisions
 from mseg_curate.store.gold import gold_answers
-from mseg_curate.store.queue import settle_in_parts
 from mseg_curate.store.tasks import list_tasks, newest_tasks
 from mseg_curate.store.taxonomies import label_class_ids, load_mapping, load_taxonomy_text
 
@@ -51,10 +51,11 @@ _ABSTENTIONS = {o.value for o in Outcome} - {Outcome.CLASS.value}
 
 @dataclass(frozen=True)
 class ImportedDecisions:
-    """How many decisions a source holds, and how many of them were new."""
+    """How many decisions a source holds, how many of them were new, and how many rows have no outcome yet."""
 
     read: int
     new: int
+    unanswered: int = 0
 
 
 def import_published(store: Store, folder: Path, *, now: str) -> ImportedDecisions:
@@ -78,8 +79,10 @@ def import_published(store: Store, folder: Path, *, now: str) -> ImportedDecisio
             )
         by = annotator_id(connection, PUBLISHED_ANNOTATOR, kind="legacy", now=now)
         fresh = list(_published_rows(connection, published.rows, datasets=datasets, annotator=by))
+        before = latest_decision(connection)[0]
         new = append_decisions(connection, fresh)
-    settle_in_parts(store.writing, [row[1] for row in fresh], now=epoch_of(now))
+        promise_settling(connection, after=before, now=now)
+    finish_chores(store, now=epoch_of(now))
     return ImportedDecisions(len(published.rows), new)
 
 
@@ -121,27 +124,29 @@ def import_csv(store: Store, path: Path, *, kind: str = "person", now: str) -> I
     keeps which decision supersedes which, tasks of the same name, and the kinds of its annotators. Raises
     DecisionError that lists every bad line (unknown dataset, class, mask or outcome), and stores nothing then.
     """
-    rows = read_decisions_csv(path)
+    rows, unanswered = read_answered_csv(path)
     with store.writing() as connection:
-        new, masks = append_votes(connection, rows, path=path, kind=kind, now=now)
-    settle_in_parts(store.writing, masks, now=epoch_of(now))
-    return ImportedDecisions(len(rows), new)
+        new = append_votes(connection, rows, path=path, kind=kind, now=now)
+    finish_chores(store, now=epoch_of(now))
+    return ImportedDecisions(len(rows), new, unanswered)
 
 
 def append_votes(
     connection: Connection, rows: Sequence[CsvDecision], *, path: Path | None, kind: str, now: str
-) -> tuple[int, list[int]]:
-    """Append decisions of annotators of one kind (person, legacy or simulated).
+) -> int:
+    """Append decisions of annotators of one kind (person, legacy or simulated); returns how many were new.
 
-    Returns how many were new, and the masks of all, new or not, that the caller settles. Raises DecisionError as
-    `import_csv` does; `path` is named in it.
+    Their masks are promised to be settled: the caller finishes the chores after its transaction. Raises DecisionError
+    as `import_csv` does; `path` is named in it.
     """
     binder = _Binder(connection)
     masks = binder.bind(rows)
     if binder.problems:
-        several = f"{len(binder.problems)} bad decisions"
         raise DecisionError.of(
-            binder.problems, several=several, path=path, hint="nothing was stored"
+            binder.list_problems(),
+            several=f"{sum(map(len, binder.problems.values())):,} bad decisions",
+            path=path,
+            hint="nothing was stored",
         )
     people = {
         name: annotator_id(connection, name, kind=own_kind or kind, now=now)
@@ -180,7 +185,10 @@ def append_votes(
         raise DecisionError.of(
             chain.problems, several=several, path=path, hint="nothing was stored"
         )
-    return append_decisions(connection, fresh), list(dict.fromkeys(masks))
+    before = latest_decision(connection)[0]
+    new = append_decisions(connection, fresh)
+    promise_settling(connection, after=before, now=now)
+    return new
 
 
 class _Chain:
@@ -273,7 +281,7 @@ class _Binder:
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
-        self.problems: list[str] = []
+        self.problems: dict[str, list[int]] = {}
         self.labels = label_class_ids(connection)
         self.datasets = {row.name: row for row in list_datasets(connection)}
         self.revisions: dict[str, int] = {}
@@ -302,7 +310,11 @@ class _Binder:
         for index, row in enumerate(rows):
             if row.dataset not in self.datasets:
                 known = ", ".join(n for n, d in self.datasets.items() if d.root) or "none"
-                self._note(row, f"dataset: unknown {row.dataset!r}, known: {known}")
+                self._note(
+                    row,
+                    f"dataset: unknown {row.dataset!r}, known: {known}; add its folder first: "
+                    f"`mseg-curate dataset add {row.dataset!r} FOLDER --role train`",
+                )
             elif row.source_class not in (*self.datasets[row.dataset].class_names, ""):
                 self._note(
                     row, f"source_class: dataset {row.dataset} has no class {row.source_class!r}"
@@ -310,7 +322,7 @@ class _Binder:
             elif row.outcome not in _ABSTENTIONS and row.outcome not in self.labels:
                 self._note(
                     row,
-                    f"outcome: expected a universal class or {sorted(_ABSTENTIONS)}, "
+                    f"outcome: expected a universal class or {', '.join(sorted(_ABSTENTIONS))}, "
                     f"found {row.outcome!r}",
                 )
             else:
@@ -331,11 +343,13 @@ class _Binder:
             (r.split, r.sequence, r.image, r.segment, r.source_class)
             for r in (rows[i] for i in indices)
         ]
+        asked: set[str] = set()
         if dataset.root is None:
             found = mask_ids(self.connection, dataset.id, keys=keys)
         else:
             known = stored_masks(self.connection, dataset.id)
             found = [known.get(key, 0) for key in keys]
+            asked = {key[-1] for key in known}
         for index, mask_id in zip(indices, found, strict=True):
             masks[index] = mask_id
             row = rows[index]
@@ -347,11 +361,7 @@ class _Binder:
                     f"{', '.join(sorted(_ABSTENTIONS))}, found {row.outcome!r}",
                 )
             if not mask_id:
-                self._note(
-                    row,
-                    f"no mask {row.segment} of class {row.source_class!r} in image "
-                    f"{row.image!r} of split {row.split!r}; tasks make masks: `mseg-curate task make`",
-                )
+                self._note(row, _missing_mask(row, is_asked=row.source_class in asked))
 
     def _note_mapping(self, dataset: DatasetRow) -> None:
         found = load_mapping(self.connection, dataset.id, dataset=dataset.name)
@@ -363,7 +373,27 @@ class _Binder:
             self.shown[dataset.name, source] = label
 
     def _note(self, row: CsvDecision, problem: str) -> None:
-        self.problems.append(f"line {row.line}: {problem}")
+        self.problems.setdefault(problem, []).append(row.line)
+
+    def list_problems(self) -> list[str]:
+        """Return each problem once with its lines, in the order of their first ones."""
+        listed = []
+        for problem, lines in sorted(self.problems.items(), key=lambda item: item[1]):
+            more = f" and {len(lines) - 1:,} more" if len(lines) > 1 else ""
+            listed.append(f"line {lines[0]}{more}: {problem}")
+        return listed
+
+
+def _missing_mask(row: CsvDecision, *, is_asked: bool) -> str:
+    if is_asked:
+        return (
+            f"no mask {row.segment} of class {row.source_class!r} in image {row.image!r} of split {row.split!r}; "
+            "`mseg-curate task show` lists the masks of a task"
+        )
+    return (
+        f"no mask of class {row.source_class!r} of dataset {row.dataset} is known; tasks find masks: `mseg-curate "
+        f"task make {row.task or 'NAME'!r} --dataset {row.dataset!r} --class {row.source_class!r}`"
+    )
 
 
 def _defaults(mapping: DatasetMapping, labels: dict[str, int]) -> dict[str, int]:

@@ -21,6 +21,7 @@ from mseg_curate.export_plan import ExportPlan, PlannedDataset, PlannedPaint, pl
 from mseg_curate.files import (
     canonical_json,
     copy_file_atomically,
+    hold_folder,
     safe_join,
     sha256_of,
     write_bytes_atomically,
@@ -37,6 +38,7 @@ from mseg_curate.store.exports import save_export
 __all__ = ["Export", "write_export"]
 
 JOURNAL = ".journal.jsonl"
+LOCK = ".lock"
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ def write_export(
 
     Only pixels that still carry the source class of a mask take its resolution. Run again after a stop, it goes on;
     run again after the end, it changes nothing. Raises MappingError for a class without a place, ExportError where
-    `out` holds something else, OutputError on a full disk.
+    `out` holds something else, OutputError on a full disk and while another process writes into `out`.
     """
     with store.reading() as connection:
         plan = plan_export(
@@ -105,13 +107,11 @@ def write_export(
         manifest = _complete_manifest(out, plan)
         if manifest is None:
             plan.check_resolutions(connection)
-    written = 0
     jobs = [job for dataset in plan.datasets for job in _jobs(dataset, copy_images=copy_images)]
+    written = 0
     if manifest is None:
-        done = _start(out, plan)
-        written = len(jobs) - len(done)
-        done |= _write_all(store, out, plan, [j for j in jobs if j.label_path not in done])
-        manifest = _finish(out, plan, [done[job.label_path] for job in jobs])
+        with hold_folder(out, LOCK, since=now):
+            manifest, written = _write_rest(store, out, plan, jobs)
     sha256 = sha256_of(out / MANIFEST)
     with store.writing() as connection:
         save_export(connection, path=str(out.resolve()), manifest=manifest, sha256=sha256, now=now)
@@ -131,6 +131,20 @@ def write_export(
     )
 
 
+def _write_rest(
+    store: Store, out: Path, plan: ExportPlan, jobs: Sequence[_Job]
+) -> tuple[dict[str, object], int]:
+    """Write what is not there yet; returns the manifest, and how many label maps were written now."""
+    # Another process may have written all of it until it let go of the folder.
+    complete = _complete_manifest(out, plan)
+    if complete is not None:
+        return complete, 0
+    done = _start(out, plan)
+    missing = [job for job in jobs if job.label_path not in done]
+    done |= _write_all(store, out, plan, missing)
+    return _finish(out, plan, [done[job.label_path] for job in jobs]), len(missing)
+
+
 def _complete_manifest(out: Path, plan: ExportPlan) -> dict[str, object] | None:
     """Return the manifest where `out` holds this very export, complete; None where it is to be written."""
     if out.exists() and not out.is_dir():
@@ -142,8 +156,9 @@ def _complete_manifest(out: Path, plan: ExportPlan) -> dict[str, object] | None:
     except (OSError, ValueError):
         manifest = None
     if isinstance(manifest, dict) and manifest.get("plan_sha256") == plan.sha256:
-        # A kill after the manifest was written leaves the journal.
-        (out / JOURNAL).unlink(missing_ok=True)
+        # A kill after the manifest was written leaves these.
+        for left in (out / JOURNAL, out / LOCK):
+            left.unlink(missing_ok=True)
         verify_export(out)
         return manifest
     raise ExportError(
@@ -159,7 +174,7 @@ def _start(out: Path, plan: ExportPlan) -> dict[str, _Done]:
     begun = canonical_json({"plan_sha256": plan.sha256})
     head, *lines = _whole_lines(journal) or [""]
     if not head:
-        if out.exists() and any(path != journal for path in out.iterdir()):
+        if out.exists() and any(path.name not in (JOURNAL, LOCK) for path in out.iterdir()):
             raise ExportError(
                 "the folder is not empty and holds no unfinished export",
                 path=out,
@@ -295,5 +310,6 @@ def _finish(out: Path, plan: ExportPlan, done: Sequence[_Done]) -> dict[str, obj
         files[path] = write_text_atomically(safe_join(out, path), text)
     manifest = build_manifest(plan, files=files, counts=counts)
     write_text_atomically(out / MANIFEST, canonical_json(manifest, indent=1) + "\n")
-    (out / JOURNAL).unlink()
+    # Who asks for the same export at this moment finds it complete, and removes the journal too.
+    (out / JOURNAL).unlink(missing_ok=True)
     return manifest

@@ -18,7 +18,11 @@ from mseg_curate.readers.decisions_csv import (
     write_exported_csv,
 )
 from mseg_curate.store import Connection, Store
-from mseg_curate.store.exchange import OutgoingDecision, outgoing_decisions
+from mseg_curate.store.exchange import (
+    OutgoingDecision,
+    candidates_of_questions,
+    outgoing_decisions,
+)
 from mseg_curate.store.tasks import load_task
 
 __all__ = ["export_decisions", "write_decisions"]
@@ -44,9 +48,18 @@ def write_decisions(store: Store, *, task: str | None = None, out: TextIO) -> in
 
 
 def _decisions(connection: Connection, task_id: int | None) -> Iterator[ExportedDecision]:
+    candidates = candidates_of_questions(connection)
     for row in outgoing_decisions(connection, task_id):
         yield ExportedDecision(
-            _csv_row(row), bool(row.superseded), row.gold, row.gold_answer, row.id
+            _csv_row(row),
+            bool(row.superseded),
+            row.gold,
+            row.gold_answer,
+            row.id,
+            candidates=candidates.get((row.dataset, row.source_class), ()),
+            redundancy=row.redundancy,
+            max_redundancy=row.max_redundancy,
+            policy=row.policy or "",
         )
 
 

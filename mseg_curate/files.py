@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import json
 import os
+import platform
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
 from mseg_curate.errors import InputError, OutputError
@@ -20,6 +22,7 @@ __all__ = [
     "copy_file_atomically",
     "find_changed",
     "hash_manifest",
+    "hold_folder",
     "read_text",
     "safe_join",
     "sha256_of",
@@ -95,7 +98,11 @@ def read_text(path: Path) -> str:
         raise InputError("no such file", path=path, hint="check the path") from None
     except UnicodeDecodeError as error:
         raise InputError(
-            "not a text file", path=path, place=f"byte {error.start}", expected="UTF-8"
+            "not a text file",
+            path=path,
+            place=f"byte {error.start}",
+            expected="UTF-8",
+            hint="save the file as UTF-8",
         ) from None
     except OSError as error:
         raise InputError(f"cannot be read ({error.strerror})", path=path) from error
@@ -104,8 +111,10 @@ def read_text(path: Path) -> str:
 def write_bytes_atomically(path: Path, data: bytes) -> str:
     """Write a file so that a reader, or a crash, sees the old bytes or the new ones; return the SHA-256.
 
-    Folders above `path` are made. Raises OutputError (disk full, no permission); nothing is left behind.
+    Folders above `path` are made; a link stays one, what it leads to is replaced. Raises OutputError (disk full, no
+    permission, a device or pipe at `path`); nothing is left behind.
     """
+    path = _writable(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
@@ -125,6 +134,14 @@ def write_bytes_atomically(path: Path, data: bytes) -> str:
             raise _output_error(path, error) from error
         raise
     return hashlib.sha256(data).hexdigest()
+
+
+def _writable(path: Path) -> Path:
+    """Return where a file of this path really goes; a device would be lost if a file took its place."""
+    target = path.resolve() if path.is_symlink() else path
+    if target.exists() and not (target.is_file() or target.is_dir()):
+        raise OutputError(f"{path}: is a device or a pipe; name a file")
+    return target
 
 
 def write_text_atomically(path: Path, text: str) -> str:
@@ -158,6 +175,57 @@ def copy_file_atomically(source: Path, target: Path) -> str:
                 raise _output_error(target, error) from error
             raise
     return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def hold_folder(folder: Path, name: str, *, since: str) -> Iterator[None]:
+    """Keep other processes from writing into a folder: whoever locks the file `name` in it holds the folder.
+
+    The folder is made where it is missing; the file says who holds it `since` when, and is gone afterwards. A process
+    that ended, in whatever way, holds nothing, whether its file is still there or not. Raises OutputError that names
+    the holder.
+    """
+    lock = folder / name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = _lock_file(lock)
+    except OSError as error:
+        raise _output_error(lock, error) from error
+    try:
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, f"process {os.getpid()} on {platform.node()} since {since}".encode(), 0)
+        yield
+    finally:
+        # While the lock still holds: a file of this name that is there later is somebody else's.
+        lock.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def _lock_file(lock: Path) -> int:
+    while True:
+        handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _is_at(handle, lock):
+                return handle
+        except BlockingIOError:
+            holder = os.pread(handle, 200, 0).decode(errors="replace") or "another process"
+            os.close(handle)
+            raise OutputError(
+                f"{lock.parent}: is being written by {holder}; wait until it is done, or choose another folder"
+            ) from None
+        except BaseException:
+            os.close(handle)
+            raise
+        # The holder before has removed the file between the opening and the lock.
+        os.close(handle)
+
+
+def _is_at(handle: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def safe_join(root: Path, relative: str) -> Path:

@@ -17,10 +17,11 @@ from mseg_curate.readers.mask_csv import MaskKey, read_mask_csv
 from mseg_curate.store import Connection, Store
 from mseg_curate.store import gold as rows
 from mseg_curate.store.activity import standing_decision
-from mseg_curate.store.annotators import PersonRow, find_annotator
+from mseg_curate.store.annotators import PersonRow, find_annotator, list_annotators
+from mseg_curate.store.chores import finish_chores, promise_settling, work_on_chores
 from mseg_curate.store.decisions import append_decisions, latest_decision
 from mseg_curate.store.gold import GoldLine
-from mseg_curate.store.queue import settle_everywhere
+from mseg_curate.store.settle import settle_everywhere
 from mseg_curate.store.steering import example_masks
 from mseg_curate.store.task_masks import SureMask, find_task_masks, sure_masks
 from mseg_curate.store.tasks import TaskRow, default_class, load_task
@@ -40,6 +41,7 @@ __all__ = [
     "propose_gold",
     "read_gold_csv",
     "retire_gold",
+    "write_gold",
     "write_proposals",
 ]
 
@@ -119,8 +121,11 @@ def add_gold(
         curator = require_curator(connection, by)
         placed = find_task_masks(connection, row.id, [answer.key for answer in answers])
         _refuse_bad(connection, row, answers, placed)
+        before = latest_decision(connection)[0]
         _insert(connection, row, answers, placed, kind=kind, note=note, curator=curator, now=now)
-        settle_everywhere(connection, [placed[a.key] for a in answers], now=now)
+        promise_settling(connection, after=before, now=iso_of(now))
+        work_on_chores(connection, now=now)
+    finish_chores(store, now=now)
     return len(answers)
 
 
@@ -129,9 +134,10 @@ def require_curator(connection: Connection, name: str) -> PersonRow:
     row = find_annotator(connection, name)
     if row is None or row.kind != "person" or row.role == "annotator":
         found = "unknown" if row is None else f"{row.kind} with the role {row.role}"
+        known = [repr(r.name) for r in list_annotators(connection) if r.role != "annotator"]
         raise StoreError(
-            f"{name!r} is no curator ({found}); name one with --author, or make one: "
-            f"`mseg-curate annotator add NAME --role curator`"
+            f"{name!r} is no curator ({found}); name one with --author (known: {', '.join(known[:12]) or 'none'}), or "
+            f"make one: `mseg-curate annotator add {name!r} --role curator`"
         )
     return row
 
@@ -275,6 +281,15 @@ def write_proposals(proposals: Sequence[SureMask], *, out: TextIO) -> None:
     writer.writerow(("split", "sequence", "image", "segment", "outcome", "votes", "adjudicated"))
     for mask in proposals:
         writer.writerow((*mask.key, mask.answer, mask.votes, int(mask.is_adjudicated)))
+
+
+def write_gold(store: Store, task: str, *, kind: str, out: TextIO) -> int:
+    """Write the active gold of one kind as a CSV file that `read_gold_csv` reads; returns how many masks."""
+    found = [line for line in list_gold(store, task) if line.kind == kind and not line.retired_at]
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(("split", "sequence", "image", "segment", "outcome"))
+    writer.writerows((*line.key, line.answer) for line in found)
+    return len(found)
 
 
 def list_gold(store: Store, task: str) -> list[GoldLine]:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from mseg_curate.core.consensus import (
+    DawidSkene,
     Majority,
     Policy,
     Resolution,
     ResolutionOutcome,
+    Vote,
     Weighted,
     parse_policy,
     resolve_adjudicated,
-    resolve_question,
 )
+from mseg_curate.core.resolving import resolve_question
 from mseg_curate.errors import InputError, StoreError
 from mseg_curate.store import Connection, Store
 from mseg_curate.store.decisions import latest_decision, replace_resolutions
@@ -23,6 +27,7 @@ from mseg_curate.store.votes import (
     QuestionVotes,
     load_answers,
     load_gold_scores,
+    load_gold_truths,
     load_policies,
     votes_by_question,
 )
@@ -74,15 +79,20 @@ def resolve_masks(
         policy = Majority(min_agreement=min_agreement)
     found: list[Row] = []
     voted = 0
-    with store.writing() as connection:
+    # Votes are read and reckoned with before the store is locked: annotators go on deciding meanwhile.
+    with store.reading() as connection:
         latest = latest_decision(connection)[0]
         if as_of is not None and not 0 < as_of <= latest:
             raise StoreError(f"no decision {as_of}: expected 1 … {latest}")
         until = latest if as_of is None else as_of
         policies = {} if policy else _policies_of_tasks(connection)
         for question in votes_by_question(connection, until):
-            found += _resolve(connection, question, policy=policy, policies=policies, as_of=until)
-            voted += len(question.votes.keys() | question.adjudicated.keys())
+            masks = {*question.ballots.mask.tolist(), *question.adjudicated}
+            found += _resolve(
+                connection, question, masks, policy=policy, policies=policies, as_of=until
+            )
+            voted += len(masks)
+    with store.writing() as connection:
         replace_resolutions(connection, found, as_of_decision=until)
     outcomes = Counter(resolution.outcome for _, _, resolution in found)
     used = "; ".join(sorted({text for _, text, _ in found}))
@@ -105,33 +115,42 @@ def _policies_of_tasks(connection: Connection) -> dict[int, Policy]:
 def _resolve(
     connection: Connection,
     question: QuestionVotes,
+    masks: Iterable[int],
     *,
     policy: Policy | None,
     policies: Mapping[int, Policy],
     as_of: int,
 ) -> list[Row]:
     """Resolve one question: the adjudicated masks, and the others policy by policy."""
+    others = _votes_on(question, question.adjudicated)
     rows: list[Row] = [
-        (
-            mask_id,
-            ADJUDICATION,
-            resolve_adjudicated(decided, votes=[v for _, v in question.votes.get(mask_id, ())]),
-        )
+        (mask_id, ADJUDICATION, resolve_adjudicated(decided, votes=others.get(mask_id, ())))
         for mask_id, decided in question.adjudicated.items()
     ]
-    under: dict[Policy, list[int]] = {}
-    for mask_id in question.votes:
+    under: dict[Policy, set[int]] = {}
+    for mask_id in masks:
         if mask_id not in question.adjudicated:
             own = policy or policies.get(mask_id, _DEFAULT)
-            under.setdefault(own, []).append(mask_id)
+            under.setdefault(own, set()).add(mask_id)
     for own, mask_ids in under.items():
         weighs = isinstance(own, Weighted)
+        learns = isinstance(own, DawidSkene) and own.gold
         resolutions = resolve_question(
             own,
-            question.votes,
+            question.ballots,
             answers=load_answers(connection, question) if weighs else (),
             gold=load_gold_scores(connection, question, as_of) if weighs else None,
+            truths=load_gold_truths(connection, question, as_of) if learns else None,
         )
         text = str(own)
-        rows += [(i, text, resolutions[i]) for i in mask_ids if i in resolutions]
+        rows += [(i, text, found) for i, found in resolutions.items() if i in mask_ids]
     return rows
+
+
+def _votes_on(question: QuestionVotes, masks: Mapping[int, Vote]) -> dict[int, list[Vote]]:
+    ballots = question.ballots
+    votes: dict[int, list[Vote]] = {}
+    for place in np.nonzero(np.isin(ballots.mask, list(masks)))[0].tolist():
+        answer = ballots.answers[int(ballots.answer[place])]
+        votes.setdefault(int(ballots.mask[place]), []).append(answer)
+    return votes

@@ -24,9 +24,9 @@ from mseg_curate.readers.class_table import read_class_table
 from mseg_curate.readers.decisions_csv import CsvDecision
 from mseg_curate.readers.folder import load_label_map
 from mseg_curate.store import Store
+from mseg_curate.store.chores import finish_chores
 from mseg_curate.store.datasets import ImageRow, list_images, load_dataset
 from mseg_curate.store.masks import StoredMask, masks_of_task
-from mseg_curate.store.queue import settle_in_parts
 from mseg_curate.store.tasks import TaskRow, load_task
 from mseg_curate.store.taxonomies import load_mapping
 
@@ -86,8 +86,8 @@ def simulate_annotators(
         rng=rng,
     )
     with store.writing() as connection:
-        new, decided = append_votes(connection, rows, path=None, kind="simulated", now=now)
-    settle_in_parts(store.writing, decided, now=epoch_of(now))
+        new = append_votes(connection, rows, path=None, kind="simulated", now=now)
+    finish_chores(store, now=epoch_of(now))
     return Simulated(len(masks), len(rows), right, new)
 
 

@@ -5,18 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal, get_args
 
+from mseg_curate.clock import iso_of
 from mseg_curate.core.tables import split_rows
 from mseg_curate.errors import DecisionError, InputError, StoreError
 from mseg_curate.files import read_text
 from mseg_curate.readers.mask_csv import MaskLine, read_mask_csv
 from mseg_curate.store import Connection, Store
 from mseg_curate.store import steering as rows
+from mseg_curate.store.chores import finish_chores, promise_settling_task
 from mseg_curate.store.datasets import list_datasets
 from mseg_curate.store.gold import active_gold
-from mseg_curate.store.queue import settle_masks
+from mseg_curate.store.ranks import rank_masks
+from mseg_curate.store.steps import write_in_steps
 from mseg_curate.store.task_masks import find_task_masks
 from mseg_curate.store.tasks import TaskOptions, TaskRow, load_task, set_task
 from mseg_curate.store.taxonomies import load_mapping
@@ -27,7 +31,10 @@ __all__ = [
     "Status",
     "add_examples",
     "clear_examples",
+    "definitions_of",
     "describe_candidates",
+    "list_examples",
+    "prioritise_by_chance",
     "prioritise_disputed",
     "prioritise_masks",
     "read_definitions",
@@ -38,7 +45,6 @@ __all__ = [
 ]
 
 Status = Literal["open", "paused", "closed"]
-_SETTLED_AT_ONCE = 2000
 _RANKS = 2**31
 
 
@@ -91,9 +97,9 @@ def set_options(
 ) -> TaskOptions:
     """Change options of a task by their names in TaskOptions; returns all of them as they are then.
 
-    With another redundancy or policy the queue is brought in line, some masks at a time. `expected` are the options
-    that whoever asks was shown: raises StoreError where somebody has changed them meanwhile. Raises InputError for
-    an option that is not possible.
+    With another redundancy or policy the queue is brought in line, some masks at a time; stopped half-way, those who
+    claim masks go on with it, or the next command. `expected` are the options that whoever asks was shown: raises
+    StoreError where somebody has changed them meanwhile. Raises InputError for an option that is not possible.
     """
     unknown = sorted(changes.keys() - asdict(TaskOptions()).keys())
     if unknown:
@@ -106,13 +112,9 @@ def set_options(
             raise _changed_meanwhile(task)
         options = check_options(replace(row.options, **changes))  # type: ignore[arg-type]
         set_task(connection, row.id, values=asdict(options))
-        masks = rows.all_masks(connection, row.id)
-    if {"redundancy", "max_redundancy", "policy"} & changes.keys():
-        for start in range(0, len(masks), _SETTLED_AT_ONCE):
-            # A lock for all of a large task would keep annotators waiting.
-            with store.writing() as connection:
-                part = masks[start : start + _SETTLED_AT_ONCE]
-                settle_masks(connection, row.id, mask_ids=part, now=now)
+        if {"redundancy", "max_redundancy", "policy"} & changes.keys():
+            promise_settling_task(connection, row.id, now=iso_of(now))
+    finish_chores(store, now=now)
     return options
 
 
@@ -149,6 +151,13 @@ def read_definitions(path: Path) -> dict[str, str]:
         problems = problems or ["no definitions below the header"]
         raise DecisionError.of(problems, several=f"{len(problems)} bad lines", path=path)
     return definitions
+
+
+def definitions_of(store: Store, task: str) -> dict[str, str]:
+    """Return what the candidates of a task are, '' where nobody has said so, in their order."""
+    with store.reading() as connection:
+        row = load_task(connection, task)
+    return dict(zip(row.candidates, row.definitions, strict=True))
 
 
 def describe_candidates(
@@ -213,6 +222,12 @@ def add_examples(store: Store, task: str, path: Path) -> int:
     return len(lines)
 
 
+def list_examples(store: Store, task: str) -> list[tuple[str, str, str, int, str]]:
+    """Return the examples of a task as (split, sequence, image, segment, candidate)."""
+    with store.reading() as connection:
+        return rows.list_examples(connection, load_task(connection, task).id)
+
+
 def clear_examples(store: Store, task: str, *, candidate: str | None = None) -> int:
     """Remove the examples of one candidate of a task, or of all; returns how many there were."""
     with store.writing() as connection:
@@ -227,7 +242,8 @@ def suggest_classes(store: Store, task: str, path: Path, *, source: str) -> int:
     """Store what a model takes masks for, from a CSV file with split, image, segment, class and perhaps score.
 
     Suggestions group the grid, and are shown to nobody who decides one mask at a time. Later ones on a mask replace
-    earlier ones. Raises InputError that lists every bad line; nothing is stored then.
+    earlier ones. Raises InputError that lists every bad line; nothing is stored then. Stopped half-way, the first of
+    the lines are stored, and the same call again stores all.
     """
     lines = read_mask_csv(path, required=("class",), optional=("score",))
     scores: list[float | None] = []
@@ -239,20 +255,17 @@ def suggest_classes(store: Store, task: str, path: Path, *, source: str) -> int:
                 f"line {line.line}, column score: expected 0 … 1, found {line.cells['score']!r}"
             )
         scores.append(score)
-    with store.writing() as connection:
+    with store.reading() as connection:
         row = load_task(connection, task)
         unplaced, masks = _bind(connection, row, lines)
-        _refuse(problems + unplaced + _not_candidates(row, lines), "suggestions", path=path)
-        labels = dict(zip(row.candidates, row.candidate_ids, strict=True))
-        rows.store_suggestions(
-            connection,
-            row.id,
-            rows=[
-                (mask_id, labels[line.cells["class"]], score)
-                for mask_id, line, score in zip(masks, lines, scores, strict=True)
-            ],
-            source=source,
-        )
+    _refuse(problems + unplaced + _not_candidates(row, lines), "suggestions", path=path)
+    labels = dict(zip(row.candidates, row.candidate_ids, strict=True))
+    suggested = [
+        (mask_id, labels[line.cells["class"]], score)
+        for mask_id, line, score in zip(masks, lines, scores, strict=True)
+    ]
+    store_some = partial(rows.store_suggestions, task_id=row.id, source=source)
+    write_in_steps(store, suggested, write=lambda c, some: store_some(c, rows=some))
     return len(lines)
 
 
@@ -284,11 +297,11 @@ def prioritise_masks(store: Store, task: str, path: Path) -> int:
                 f"line {line.line}, column rank: expected a whole number, found {line.cells['rank']!r}"
             )
         ranks.append(rank or 0)
-    with store.writing() as connection:
+    with store.reading() as connection:
         row = load_task(connection, task)
         unplaced, masks = _bind(connection, row, lines)
-        _refuse(problems + unplaced, "priorities", path=path)
-        rows.rank_masks(connection, row.id, ranks=dict(zip(masks, ranks, strict=True)))
+    _refuse(problems + unplaced, "priorities", path=path)
+    rank_masks(store, row.id, ranks=dict(zip(masks, ranks, strict=True)))
     return len(lines)
 
 
@@ -301,11 +314,18 @@ def _whole(text: str) -> int | None:
 
 def prioritise_disputed(store: Store, task: str) -> int:
     """Hand out the masks of a task on which votes disagree before all others; returns how many there are."""
-    with store.writing() as connection:
+    with store.reading() as connection:
         row = load_task(connection, task)
         masks = rows.disputed_masks(connection, row.id)
-        rows.rank_masks(connection, row.id, ranks=dict.fromkeys(masks, -1))
+    rank_masks(store, row.id, ranks=dict.fromkeys(masks, -1))
     return len(masks)
+
+
+def prioritise_by_chance(store: Store, task: str) -> None:
+    """Hand out the masks of a task in the order that looks random again, as when it was made."""
+    with store.reading() as connection:
+        row = load_task(connection, task)
+    rank_masks(store, row.id, ranks={})
 
 
 def _bind(

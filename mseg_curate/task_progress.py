@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mseg_curate.store import Connection, Store
-from mseg_curate.store.annotators import list_annotators, work_of_people
+from mseg_curate.store.annotators import WorkRow, list_annotators, work_of_people
 from mseg_curate.store.queue import count_open_slots, count_states
-from mseg_curate.store.task_work import time_of_task
+from mseg_curate.store.task_work import (
+    TaskTime,
+    time_of_task,
+    times_of_tasks,
+    work_in_tasks,
+)
 from mseg_curate.store.tasks import TaskRow, list_tasks, load_task
 
 __all__ = ["AnnotatorWork", "TaskProgress", "all_progress", "measure_progress"]
@@ -55,21 +61,47 @@ class TaskProgress:
 def measure_progress(store: Store, task: str) -> TaskProgress:
     """Return how far a task is; raises StoreError where there is none of this name."""
     with store.reading() as connection:
-        return _measure(connection, load_task(connection, task))
+        row = load_task(connection, task)
+        work = work_of_people(connection, row.id)
+        names = _names(connection)
+        return _measure(
+            connection, row, work=work, time=time_of_task(connection, row.id), names=names
+        )
 
 
 def all_progress(store: Store) -> list[TaskProgress]:
     """Return how far each task is, those of the highest priority first."""
     with store.reading() as connection:
-        found = [_measure(connection, row) for row in list_tasks(connection)]
+        # Decisions are not in order by task: they are looked through for all tasks at once.
+        work, times = work_in_tasks(connection), times_of_tasks(connection)
+        names = _names(connection)
+        found = [
+            _measure(
+                connection,
+                row,
+                work=work.get(row.id, {}),
+                time=times.get(row.id, (0, 0.0, None)),
+                names=names,
+            )
+            for row in list_tasks(connection)
+        ]
     return sorted(found, key=lambda progress: -progress.task.options.priority)
 
 
-def _measure(connection: Connection, row: TaskRow) -> TaskProgress:
+def _names(connection: Connection) -> dict[int, str]:
+    return {person.id: person.name for person in list_annotators(connection)}
+
+
+def _measure(
+    connection: Connection,
+    row: TaskRow,
+    *,
+    work: Mapping[int, WorkRow],
+    time: TaskTime,
+    names: Mapping[int, str],
+) -> TaskProgress:
     states = count_states(connection, row.id)
-    timed, seconds, median_s = time_of_task(connection, row.id)
-    names = {person.id: person.name for person in list_annotators(connection)}
-    work = work_of_people(connection, row.id)
+    timed, seconds, median_s = time
     people = [
         AnnotatorWork(names[by], done.decisions, done.seconds / 3600, done.median_s)
         for by, done in work.items()

@@ -21,7 +21,8 @@ from mseg_curate.segments import find_components, find_segments
 from mseg_curate.store import Connection, Store
 from mseg_curate.store.datasets import DatasetRow, ImageRow, class_rows, list_images, load_dataset
 from mseg_curate.store.masks import Numbering, bind_masks, masks_of_task
-from mseg_curate.store.queue import masks_with_decisions, settle_masks
+from mseg_curate.store.settle import masks_with_decisions, settle_masks
+from mseg_curate.store.task_masks import contested_masks
 from mseg_curate.store.tasks import TaskOptions, TaskRow, create_task, list_tasks, load_task
 from mseg_curate.store.taxonomies import label_class_ids, load_mapping
 
@@ -155,7 +156,9 @@ def check_options(options: TaskOptions) -> TaskOptions:
     for option, is_possible, expected in limits:
         if not is_possible:
             found = str(getattr(options, option))
-            raise InputError(f"{option} of a task", expected=expected, found=found)
+            # Who asks for more decisions of each mask has often not heard of the other number.
+            hint = "change it too, with --max-redundancy" if option == "max_redundancy" else None
+            raise InputError(f"{option} of a task", expected=expected, found=found, hint=hint)
     policy = parse_policy(options.policy)
     if policy.quorum > options.max_redundancy:
         raise InputError(
@@ -219,14 +222,16 @@ def all_tasks(store: Store) -> list[TaskRow]:
         return list_tasks(connection)
 
 
-def write_questions(store: Store, task_name: str, *, out: TextIO) -> int:
-    """Write a CSV file of decisions with a row per mask of a task; returns how many.
+def write_questions(store: Store, task_name: str, *, out: TextIO, contested: bool = False) -> int:
+    """Write a CSV file of decisions with a row per mask of a task, or per contested one; returns how many.
 
-    Outcome and annotator are left empty: filled in, the file is what `decide.import_csv` reads.
+    Outcome and annotator are left empty: filled in, the file is what `decide.import_csv` reads, and takes as
+    adjudications where it asks about contested masks.
     """
     with store.reading() as connection:
         task = load_task(connection, task_name)
         images = {image.id: image for image in list_images(connection, task.dataset_id)}
+        waiting = contested_masks(connection, task.id) if contested else None
         rows = [
             CsvDecision(
                 dataset=task.dataset,
@@ -239,6 +244,7 @@ def write_questions(store: Store, task_name: str, *, out: TextIO) -> int:
                 annotator="",
             )
             for stored in masks_of_task(connection, task.id)
+            if waiting is None or stored.id in waiting
         ]
-    write_questions_csv(out, rows)
+    write_questions_csv(out, rows, mode="adjudication" if contested else "import")
     return len(rows)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mseg_curate.agreement import AgreementReport, measure_agreement
+from mseg_curate.agreement import MOST_PAIRS, AgreementReport, measure_agreement
 from mseg_curate.decide import import_csv
 from mseg_curate.errors import StoreError
 from mseg_curate.store import Store
@@ -79,7 +79,7 @@ def test_accuracies_need_three_who_share_masks(farm_store: Store) -> None:
     assert all(math.isnan(who.accuracy.value) for who in two.annotators)
     three = measure(farm_store, eva="cat dog dog")
     best = three.annotators[0].accuracy
-    assert 0.5 < best.low <= best.value <= best.high <= 1
+    assert 0 < best.low <= best.value <= best.high <= 1
     assert best.value > three.annotators[1].accuracy.value
 
 
@@ -106,6 +106,84 @@ def test_an_unknown_task_is_refused(farm_store: Store) -> None:
         measure_agreement(farm_store, "kind")
 
 
+def test_masks_that_were_asked_about_again_count_with_their_first_votes(farm_store: Store) -> None:
+    """Where disagreement brought more votes, coefficients are of the first so many of each mask, and say so."""
+    with farm_store.writing() as connection:
+        connection.exec_driver_sql("UPDATE task SET redundancy = 2, max_redundancy = 4")
+    vote(farm_store, anna="cat dog dog", ben="cat dog cat")
+    first = measure_agreement(farm_store, "kinds", resamples=0)
+    vote(farm_store, eva="- - cat", fay="- - dog")
+    report = measure_agreement(farm_store, "kinds", resamples=0)
+    assert (first.first_votes, report.first_votes) == (None, 2)
+    assert (first.votes, report.votes) == (6, 8)
+    assert report.alpha == first.alpha
+    assert report.fleiss == first.fleiss
+    assert report.confusion == first.confusion
+    assert [(p.first, p.second) for p in report.annotator_pairs] == [("anna", "ben")]
+    with farm_store.writing() as connection:
+        connection.exec_driver_sql("UPDATE task SET max_redundancy = 2")
+    unasked = measure_agreement(farm_store, "kinds", resamples=0)
+    assert unasked.first_votes is None
+    assert unasked.alpha.value < first.alpha.value
+
+
+def test_gold_tells_who_of_two_is_right(farm_store: Store) -> None:
+    """With answers on evaluation gold even two annotators have accuracies, from the votes and the known truths."""
+    vote(farm_store, anna="cat dog dog", ben="cow dog cow")
+    with farm_store.writing() as connection:
+        run = connection.exec_driver_sql
+        run("UPDATE decision SET mode = 'single'")
+        run(
+            "INSERT INTO gold (task_id, mask_id, outcome, label_class_id, kind, note, added_by, added_at, decision_id) "
+            "SELECT 1, mask_id, outcome, label_class_id, 'evaluation', '', 'x', '', id FROM decision "
+            "WHERE annotator_id = (SELECT id FROM annotator WHERE name = 'anna')"
+        )
+        run(
+            "INSERT INTO gold_exposure (gold_id, annotator_id, mode, shown_at) "
+            "SELECT g.id, a.id, 'single', '' FROM gold AS g, annotator AS a"
+        )
+    report = measure_agreement(farm_store, "kinds", resamples=100)
+    anna, ben = (who.accuracy for who in report.annotators)
+    assert report.known == 3
+    assert anna.value > ben.value
+    assert 0 <= ben.low < ben.value < ben.high < 1
+
+
+def test_hundreds_of_annotators_are_reported_in_part(farm_store: Store) -> None:
+    """Of very many pairs of annotators those who share the most masks are compared, and the others counted."""
+    people = {f"p{number:03d}": "cat dog -" for number in range(40)}
+    report = measure(farm_store, **people)
+    assert len(report.annotator_pairs) == MOST_PAIRS
+    assert report.pairs_left_out == 40 * 39 // 2 - MOST_PAIRS
+    assert len(report.annotators) == 40
+
+
+@pytest.mark.parametrize(
+    "votes",
+    [
+        {"anna": "unsure unsure unsure", "ben": "unsure unsure -"},
+        {"anna": "cat dog cow"},
+        {"anna": "cat - -", "ben": "- dog -", "eva": "- - cow"},
+        {"anna": "cat cat cat", "ben": "cat cat cat", "eva": "cat cat cat"},
+        {"anna": "cat dog cow", "ben": "dog cow cat", "eva": "cow cat dog"},
+        {"anna": "bad_mask - -", "ben": "none_of_these - -", "eva": "unsure - -"},
+    ],
+    ids=["all unsure", "one person", "no overlap", "one answer", "ties everywhere", "no class"],
+)
+def test_hostile_votes_have_a_report(farm_store: Store, votes: dict[str, str]) -> None:
+    """Whatever the votes are, every coefficient is in its range or says why it has no value."""
+    report = measure(farm_store, **votes)
+    pairs = [pair.estimate for pair in (*report.annotator_pairs, *report.answer_pairs)]
+    for estimate in (report.alpha, report.fleiss, *pairs):
+        if estimate.undefined:
+            assert math.isnan(estimate.value)
+        else:
+            assert -1 <= estimate.value <= 1
+            assert math.isnan(estimate.low) or -1 <= estimate.low <= estimate.high <= 1
+    for who in report.annotators:
+        assert math.isnan(who.accuracy.value) or 0 <= who.accuracy.low <= who.accuracy.high <= 1
+
+
 def test_the_command_prints_tables(farm_store: Store, call_cli: CallCli) -> None:
     """`task agreement` prints each coefficient with its interval, and the confusions, the most frequent first."""
     vote(farm_store, anna="cat dog dog", ben="cat dog cat", eva="cow dog -")
@@ -123,6 +201,22 @@ def test_the_command_prints_tables(farm_store: Store, call_cli: CallCli) -> None
     at = lines.index("confused\tpairs of votes")
     assert lines[at + 1 : -1] == ["cow, cat\t2", "dog, cat\t1"]
     assert lines[-1] == "95% intervals, 50 resamples of the masks"
+
+
+def test_the_command_says_what_was_left_out(farm_store: Store, call_cli: CallCli) -> None:
+    """Votes beyond the first, and pairs beyond the most, are named where there are such."""
+    with farm_store.writing() as connection:
+        connection.exec_driver_sql("UPDATE task SET redundancy = 2, max_redundancy = 9")
+    vote(farm_store, **{f"p{n:02d}": "cat dog -" for n in range(30)}, zoe="- dog cat")
+    vote(farm_store, ann="- - cat")
+    called = call_cli("task", "agreement", "kinds", "--resamples", "0", "--db", farm_store.path)
+    assert (
+        "coefficients and confusions are of the first 2 votes of each mask: masks whose votes disagreed got more"
+    ) in called.out.splitlines()
+    with farm_store.writing() as connection:
+        connection.exec_driver_sql("UPDATE task SET max_redundancy = 2")
+    called = call_cli("task", "agreement", "kinds", "--resamples", "0", "--db", farm_store.path)
+    assert "166 more pairs share fewer masks or are confused less often" in called.out.splitlines()
 
 
 def test_the_command_prints_json(farm_store: Store, call_cli: CallCli) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 
@@ -10,8 +12,8 @@ from mseg_curate.annotators import (
     describe_people,
     find_named,
     find_person,
-    has_admin,
     list_people,
+    make_first_admin,
     pause_person,
     reopen_decisions,
     resume_person,
@@ -103,12 +105,11 @@ def test_roles(small_store: Store) -> None:
     """A role is given and noted; the last admin stays one."""
     sign_in_person(small_store, "anna", now=NOW)
     sign_in_person(small_store, "ben", now=NOW)
-    assert not has_admin(small_store)
     assert (
         set_role(small_store, "anna", role="admin", by="anna", note="first", now=NOW).role
         == "admin"
     )
-    assert has_admin(small_store)
+    assert not make_first_admin(small_store, "ben", now=NOW)
     with pytest.raises(StoreError, match="the last admin"):
         set_role(small_store, "anna", role="curator", by="anna", now=NOW)
     set_role(small_store, "ben", role="admin", by="anna", now=NOW)
@@ -207,3 +208,27 @@ def test_work_is_summed_up(farm_store: Store, tmp_path: Path) -> None:
     assert anna.last_decision_at == "2026-01-01T10:00:09+00:00"
     assert (ben.median_s, ben.per_hour, ben.last_decision_at) == (None, None, None)
     assert (anna.gold.total, anna.gold_seen, anna.event) == (0, 0, "")
+
+
+def test_one_of_many_becomes_the_first_admin(small_store: Store) -> None:
+    """People who sign in at the same instant, each with a store of their own, make one admin."""
+    names = [f"person {n}" for n in range(6)]
+    barrier = Barrier(len(names))
+
+    def sign_in(name: str) -> bool:
+        with Store.open(small_store.path) as store:
+            sign_in_person(store, name, now=NOW)
+            barrier.wait()
+            return make_first_admin(store, name, now=NOW)
+
+    with ThreadPoolExecutor(len(names)) as pool:
+        assert sum(pool.map(sign_in, names)) == 1
+    admins = [
+        record.person.name
+        for record in describe_people(small_store)
+        if record.person.role == "admin"
+    ]
+    assert len(admins) == 1
+    assert rows(small_store, "SELECT by, note FROM annotator_event WHERE kind = 'role'") == [
+        (admins[0], "annotator → admin: first to sign in")
+    ]

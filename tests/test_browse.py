@@ -7,7 +7,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mseg_curate.browse import BrowsedMask, ImageFilter, browsable, find_images, look_at
+from mseg_curate.browse import (
+    KINDS,
+    BrowsedMask,
+    ImageFilter,
+    Kind,
+    browsable,
+    count_images,
+    draw_image,
+    encode_drawn,
+    find_images,
+    find_neighbours,
+    look_at,
+)
 from mseg_curate.core.mask import encode_runs
 from mseg_curate.decide import import_csv
 from mseg_curate.errors import DatasetError, ImageError, InputError
@@ -66,6 +78,12 @@ def names(store: Store, wanted: ImageFilter) -> str:
         (ImageFilter(text="%"), ""),
         (ImageFilter(source_class="animal"), "ab"),
         (ImageFilter(source_class="sky"), ""),
+        (ImageFilter(shown_class="animal"), "ab"),
+        (ImageFilter(shown_class="sky", split="train"), "ab"),
+        (ImageFilter(shown_class="sky"), "abc"),
+        (ImageFilter(shown_class="nothing"), ""),
+        (ImageFilter(shown_class="sky", outcome="resolved"), "a"),
+        (ImageFilter(state="adjudicated"), ""),
         (ImageFilter(outcome="resolved"), "a"),
         (ImageFilter(outcome="contested"), "a"),
         (ImageFilter(outcome="ignored"), "b"),
@@ -101,6 +119,13 @@ def test_counts_of_an_image(store: Store) -> None:
     assert (b.masks, b.resolved, b.contested, b.flags) == (1, 0, 0, 1)
 
 
+def test_what_is_contested_before_it_is_resolved(store: Store) -> None:
+    """A mask whose votes disagree counts as contested in the list before anybody ran `resolve`."""
+    with store.writing() as connection:
+        connection.exec_driver_sql("DELETE FROM resolution")
+    assert [image.contested for image in find_images(store, ImageFilter())[0]] == [1, 0, 0]
+
+
 def test_pages_follow_each_other(store: Store) -> None:
     """Pages of one image show every image once, in order, and the last says that it is the last."""
     for wanted, names_of in (
@@ -114,10 +139,36 @@ def test_pages_follow_each_other(store: Store) -> None:
             seen += page[0].name
             after = page[-1].id
         assert seen == names_of
+        back, before, more = names_of[-1], page[-1].id, True
+        while more:
+            page, more = find_images(store, wanted, before=before, limit=1)
+            back = page[0].name + back
+            before = page[0].id
+        assert back == names_of
     assert find_images(store, ImageFilter(), after=99)[0][0].name == "a"
     for limit in (0, 1000):
         with pytest.raises(InputError, match=f"expected 1 … 200, found {limit}"):
             find_images(store, ImageFilter(), limit=limit)
+
+
+def test_neighbours(store: Store) -> None:
+    """Beside an image are those that the filter finds next to it, even where it does not find the image itself."""
+    near = [find_neighbours(store, ImageFilter(), image) for image in (1, 2, 3)]
+    found = [tuple(n.name if n else "" for n in pair) for pair in near]
+    assert found == [("", "b"), ("a", "c"), ("b", "")]
+    (previous, following) = find_neighbours(store, ImageFilter(shown_class="animal"), 3)
+    assert following is None
+    assert previous is not None
+    assert previous.name == "b"
+    page, more = find_images(store, ImageFilter(), before=3, limit=2)
+    assert ([image.name for image in page], more) == (["a", "b"], False)
+
+
+def test_images_are_counted(store: Store) -> None:
+    """A count is that of the pages, up to its limit."""
+    for wanted in (ImageFilter(), ImageFilter(state="contested"), ImageFilter(shown_class="sky")):
+        assert count_images(store, wanted) == len(find_images(store, wanted)[0])
+    assert count_images(store, ImageFilter(), limit=2) == 2
 
 
 def test_a_page_needs_no_look_at_all_images(store: Store) -> None:
@@ -157,18 +208,16 @@ def plan(store: Store, wanted: ImageFilter) -> str:
 
 def test_before_and_after(store: Store) -> None:
     """Before, a split class has its default's colour; after, masks have theirs, and nothing else changes."""
-    view = look_at(store, 1)
     colours = np.vstack([palette(6), np.zeros((4, 3), np.uint8)])
-    assert view.before.tolist() == colours[BEFORE_A].tolist()
+    assert draw_image(store, 1, kind="before").tolist() == colours[BEFORE_A].tolist()
     after = BEFORE_A.copy()
     after[0:2, 1:3] = DOG
     is_contested = np.zeros(after.shape, bool)
     is_contested[1:3, 4] = True
-    np.testing.assert_array_equal(view.after[~is_contested], colours[after][~is_contested])
-    assert view.photo.shape == (3, 8, 3)
-    ignored = look_at(store, 2)
-    assert ignored.after[0, 0].tolist() == [0, 0, 0]
-    assert ignored.before[0, 0].tolist() == colours[CAT].tolist()
+    drawn = draw_image(store, 1, kind="after")
+    np.testing.assert_array_equal(drawn[~is_contested], colours[after][~is_contested])
+    assert draw_image(store, 2, kind="after")[0, 0].tolist() == [0, 0, 0]
+    assert draw_image(store, 2, kind="before")[0, 0].tolist() == colours[CAT].tolist()
 
 
 def test_contested_pixels_are_hatched(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,11 +227,11 @@ def test_contested_pixels_are_hatched(store: Store, monkeypatch: pytest.MonkeyPa
         connection.exec_driver_sql("UPDATE mask SET y0 = 0, x0 = 0, y1 = 3, x1 = 8 WHERE id = 2")
         runs = encode_runs(np.ones((3, 8), bool))
         connection.exec_driver_sql("UPDATE mask_geometry SET runs = ? WHERE mask_id = 2", (runs,))
-    view = look_at(store, 1)
-    changed = (view.before != view.after).any(axis=2)
+    drawn = draw_image(store, 1, kind="after")
+    changed = (draw_image(store, 1, kind="before") != drawn).any(axis=2)
     # Painted or hatched are pixels of animals alone, although the mask spans the whole image.
     assert not changed[BEFORE_A != CAT].any()
-    found = {tuple(pixel) for pixel in view.after[BEFORE_A == CAT].tolist()}
+    found = {tuple(pixel) for pixel in drawn[BEFORE_A == CAT].tolist()}
     assert (255, 255, 255) in found
     assert len(found) > 1
 
@@ -218,19 +267,45 @@ def test_masks_come_with_all_that_is_known(store: Store) -> None:
     assert look_at(store, 3).masks == ()
 
 
-def test_large_images_are_scaled_down(store: Store) -> None:
-    """No picture is larger than asked for, and all three have one size."""
-    view = look_at(store, 1, longest_px=4)
-    assert view.photo.shape == view.before.shape == view.after.shape == (2, 4, 3)
+@pytest.mark.parametrize("kind", KINDS)
+def test_large_images_are_scaled_down(store: Store, kind: Kind) -> None:
+    """No picture is larger than asked for, and all have one size, the pair twice its width."""
+    width = 8 if kind == "pair" else 4
+    picture = draw_image(store, 1, kind=kind, longest_px=4)
+    assert picture.shape == (2, width, 3)
+    assert picture.dtype == np.uint8
+    data, media_type = encode_drawn(picture, kind)
+    assert data.startswith(b"\x89PNG" if media_type == "image/png" else b"\xff\xd8")
+
+
+def test_what_lies_over_and_beside_the_photo(store: Store) -> None:
+    """The overlay mixes photo and classes, the pair has both; a photo needs no label map."""
+    photo, after = (draw_image(store, 1, kind=kind) for kind in ("photo", "after"))
+    np.testing.assert_array_equal(
+        draw_image(store, 1, kind="pair"), np.concatenate([photo, after], axis=1)
+    )
+    mixed = draw_image(store, 1, kind="overlay").astype(int)
+    low, high = np.minimum(photo, after).astype(int), np.maximum(photo, after).astype(int)
+    assert ((low - 1 <= mixed) & (mixed <= high + 1)).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_mask_is_outlined(store: Store, kind: Kind) -> None:
+    """The marked mask has a contour in every picture; a mask of another image changes nothing."""
+    plain = draw_image(store, 1, kind=kind)
+    np.testing.assert_array_equal(draw_image(store, 1, kind=kind, marked=3), plain)
+    marked = draw_image(store, 1, kind=kind, marked=1)
+    assert (marked[0:2, 1:3] == 255).all()
 
 
 def test_own_classes_without_a_universal_mapping(store: Store) -> None:
     """A dataset that no mapping leads into the universal classes shows its own, unchanged by decisions."""
     with store.writing() as connection:
         connection.exec_driver_sql("UPDATE dataset SET role = 'test'")
-    view = look_at(store, 3)
-    assert {line.name for line in view.legend} == {"ground", "sky"}
-    np.testing.assert_array_equal(view.before, view.after)
+    assert {line.name for line in look_at(store, 3).legend} == {"ground", "sky"}
+    np.testing.assert_array_equal(
+        draw_image(store, 3, kind="before"), draw_image(store, 3, kind="after")
+    )
 
 
 def test_lost_and_changed_files(store: Store, farm: Path) -> None:
@@ -238,8 +313,11 @@ def test_lost_and_changed_files(store: Store, farm: Path) -> None:
     with pytest.raises(InputError, match="no image 99 with pixels"):
         look_at(store, 99)
     (farm / "images/a.jpg").unlink()
-    with pytest.raises(ImageError, match=r"a\.jpg"):
-        look_at(store, 1)
+    for kind in ("photo", "overlay", "pair"):
+        with pytest.raises(ImageError, match=r"a\.jpg"):
+            draw_image(store, 1, kind=kind)
+    with pytest.raises(InputError, match="no image 99 with pixels"):
+        draw_image(store, 99, kind="photo")
     (farm / "labels/b.png").write_bytes((farm / "labels/a.png").read_bytes())
     with pytest.raises(DatasetError, match="was changed"):
         look_at(store, 2)

@@ -11,7 +11,12 @@ from uuid import UUID
 import numpy as np
 import pytest
 
-from mseg_curate.decide import import_csv, import_published, verify_decisions
+from mseg_curate.decide import (
+    ImportedDecisions,
+    import_csv,
+    import_published,
+    verify_decisions,
+)
 from mseg_curate.errors import DecisionError, StoreError
 from mseg_curate.ingest import add_dataset
 from mseg_curate.map_classes import export_mapping, import_mapping
@@ -255,12 +260,13 @@ def test_a_retry_with_the_same_uuid_inserts_once(
     [
         ("fram,train,a,0,animal,dog,x", "line 2: dataset: unknown 'fram', known: farm"),
         (f"{A0},doge,x", "line 2: outcome: expected a universal class or "
-         "['bad_mask', 'none_of_these', 'unsure', 'withdrawn'], found 'doge'"),
+         "bad_mask, none_of_these, unsure, withdrawn, found 'doge'"),
         ("farm,train,a,0,animl,dog,x", "line 2: source_class: dataset farm has no class 'animl'"),
         ("farm,train,a,7,animal,dog,x", "line 2: no mask 7 of class 'animal' in image 'a' of split "
-         "'train'; tasks make masks: `mseg-curate task make`"),
+         "'train'; `mseg-curate task show` lists the masks of a task"),
         ("farm,val,a,0,animal,dog,x", "line 2: no mask 0 of class 'animal' in image 'a' of split 'val'"),
-        ("farm,train,a,0,sky,dog,x", "line 2: no mask 0 of class 'sky'"),
+        ("farm,train,a,0,sky,dog,x", "line 2: no mask of class 'sky' of dataset farm is known; tasks find "
+         "masks: `mseg-curate task make 'NAME' --dataset 'farm' --class 'sky'`"),
     ],
 )  # fmt: skip
 def test_each_bad_row_is_named(
@@ -282,6 +288,33 @@ def test_all_bad_rows_are_listed(farm_store: Store, import_rows: ImportRows) -> 
         )
     assert [problem[:6] for problem in caught.value.problems] == ["line 2", "line 4", "line 5"]
     assert count(farm_store) == 0
+
+
+def test_a_problem_of_many_rows_is_named_once(farm_store: Store, import_rows: ImportRows) -> None:
+    """What is wrong with many rows alike is named once, with the first row and how many more there are."""
+    strangers = [f"fram,train,a,{n},animal,dog,x" for n in range(30)]
+    skies = [f"farm,train,a,{n},sky,dog,x" for n in range(4)]
+    with pytest.raises(DecisionError, match="36 bad decisions") as caught:
+        import_rows(*strangers, f"{A0},doge,x", f"{A1},doge,x", *skies)
+    assert [problem.partition(":")[0] for problem in caught.value.problems] == [
+        "line 2 and 29 more",
+        "line 32 and 1 more",
+        "line 34 and 3 more",
+    ]
+    assert "`mseg-curate dataset add 'fram' FOLDER --role train`" in caught.value.problems[0]
+    assert count(farm_store) == 0
+
+
+def test_rows_without_an_outcome_are_passed_over(
+    farm_store: Store, import_rows: ImportRows, tmp_path: Path
+) -> None:
+    """A sheet that is filled in by and by is imported as far as it is; what lost its outcome alone is a mistake."""
+    assert import_rows(f"{A0},dog,first", f"{A1},,", "farm,train,b,0,animal,,first") == (1, 1)
+    done = import_csv(farm_store, tmp_path / "votes.csv", now=NOW)
+    assert done == ImportedDecisions(read=1, new=0, unanswered=2)
+    assert count(farm_store) == 1
+    with pytest.raises(DecisionError, match=":2, column outcome: empty cell"):
+        import_rows(f"{A1},,first,2026-01-01T10:00:00Z", header=f"{HEADER},decided_at")
 
 
 def test_an_annotator_of_another_kind_is_refused(

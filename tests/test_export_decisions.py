@@ -137,7 +137,8 @@ def test_another_store_comes_to_the_same(busy: Store, twin: Store, tmp_path: Pat
     assert import_csv(twin, path, now=DAY).new == 0
     again = tmp_path / "again.csv"
     export_decisions(twin, again)
-    keep = [c for c in read(path)[0] if c not in ("gold", "gold_answer", "order")]
+    own = ("gold", "gold_answer", "order", "redundancy", "max_redundancy")
+    keep = [c for c in read(path)[0] if c not in own]
     assert [[row[c] for c in keep] for row in read(again)] == [
         [row[c] for c in keep] for row in read(path)
     ]
@@ -161,6 +162,18 @@ def test_accuracy_can_be_reckoned_from_the_file(busy: Store, tmp_path: Path) -> 
     assert {name: (sum(r), len(r)) for name, r in right.items()} == {
         name: (score.right, score.total) for name, score in scores.items()
     }
+
+
+def test_who_was_taught_an_answer_is_not_measured_by_it(busy: Store, tmp_path: Path) -> None:
+    """Gold of another kind than somebody was shown says nothing of their answer, in the file as in the scores."""
+    mask = ("train", "", "a", 1)
+    retire_gold(busy, "kinds", mask, note="easy", by="carla", now=NOW, answer_stands=True)
+    gold = [(*mask, "dog")]
+    add_gold(busy, "kinds", gold, kind="training", note="", by="carla", now=NOW + 1)
+    path = tmp_path / "decisions.csv"
+    export_decisions(busy, path)
+    assert {row["gold"] for row in read(path)} == {""}
+    assert gold_scores(busy, "kinds") == []
 
 
 def test_the_chain_is_named(busy: Store, tmp_path: Path) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import fcntl
 import hashlib
 import io
 import json
 import os
+import stat
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +24,7 @@ from mseg_curate.files import (
     canonical_json,
     copy_file_atomically,
     find_changed,
+    hold_folder,
     read_text,
     safe_join,
     sha256_of,
@@ -285,3 +289,80 @@ def test_changed_files_are_named(tmp_path: Path) -> None:
     (tmp_path / "d").write_bytes(b"other")
     (tmp_path / "b" / "c").unlink()
     assert find_changed(tmp_path, digests) == ["b/c: missing", "d: changed"]
+
+
+def test_a_pipe_is_not_replaced(tmp_path: Path) -> None:
+    """What is neither file nor folder is left as it is: a file in the place of /dev/null would harm everybody."""
+    pipe, link = tmp_path / "pipe", tmp_path / "link"
+    os.mkfifo(pipe)
+    link.symlink_to(pipe)
+    for path in (pipe, link):
+        with pytest.raises(OutputError, match="is a device or a pipe; name a file"):
+            write_bytes_atomically(path, b"new")
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    assert link.is_symlink()
+    assert sorted(names_in(tmp_path)) == ["link", "pipe"]
+
+
+def test_a_link_stays_one(target: Path, tmp_path: Path) -> None:
+    """Writing through a link replaces the file that it leads to; a link to nowhere makes it."""
+    for name, leads_to in (("old", target), ("new", tmp_path / "made.bin")):
+        link = tmp_path / name
+        link.symlink_to(leads_to)
+        write_bytes_atomically(link, b"new")
+        assert link.is_symlink()
+        assert leads_to.read_bytes() == b"new"
+
+
+# --- a folder for one process -----------------------------------------------------------------------
+
+
+def test_a_held_folder_is_refused_and_let_go(tmp_path: Path) -> None:
+    """A folder is made and held by one at a time; afterwards the lock is gone, whatever happened within."""
+    folder = tmp_path / "new" / "out"
+    holding = hold_folder(folder, ".lock", since="noon")
+    with contextlib.suppress(KeyboardInterrupt), holding:
+        for _ in range(2):
+            assert (folder / ".lock").read_text("utf-8").endswith("since noon")
+            with pytest.raises(OutputError, match=rf"process {os.getpid()} on .* since noon; wait"):
+                hold_folder(folder, ".lock", since="later").__enter__()
+        raise KeyboardInterrupt
+    assert names_in(folder) == []
+
+
+def test_a_lock_that_nobody_holds_is_taken_over(tmp_path: Path) -> None:
+    """The file that a killed process left behind does not count; its words are overwritten."""
+    (tmp_path / ".lock").write_text("process 1 on nowhere since the flood " * 9, encoding="utf-8")
+    with hold_folder(tmp_path, ".lock", since="noon"):
+        assert "flood" not in (tmp_path / ".lock").read_text("utf-8")
+    assert names_in(tmp_path) == []
+
+
+def test_a_lock_removed_while_it_is_waited_for_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lock on a file that its holder has just removed locks nothing: another file is made and locked."""
+    lock, flock = tmp_path / ".lock", fcntl.flock
+
+    def lose_the_race(handle: int, operation: int) -> None:
+        flock(handle, operation)
+        monkeypatch.setattr(fcntl, "flock", flock)
+        lock.unlink()
+
+    monkeypatch.setattr(fcntl, "flock", lose_the_race)
+    with (
+        hold_folder(tmp_path, ".lock", since="noon"),
+        pytest.raises(OutputError, match="is being written"),
+    ):
+        hold_folder(tmp_path, ".lock", since="later").__enter__()
+    assert names_in(tmp_path) == []
+
+
+def test_a_folder_that_cannot_be_made_is_an_output_error(tmp_path: Path) -> None:
+    """A file in the place of the folder is named with the system's words."""
+    (tmp_path / "out").write_bytes(b"")
+    with (
+        pytest.raises(OutputError, match=r"out/\.lock: cannot be written \(File exists\)"),
+        hold_folder(tmp_path / "out", ".lock", since="noon"),
+    ):
+        pass

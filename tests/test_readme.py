@@ -94,3 +94,27 @@ def test_links_lead_somewhere(page: Path) -> None:
     links = re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8"))
     missing = [link for link in links if "://" not in link and not (page.parent / link).exists()]
     assert missing == []
+
+
+def spans_of(page: Path) -> list[str]:
+    """Return the commands that stand within the sentences and tables of a page, outside of its blocks."""
+    text = re.sub(
+        r"^ *```.*?^ *```$", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE
+    )
+    return re.findall(r"`(mseg-curate [^`]+)`", text)
+
+
+SPANS = [(page, span) for page in PAGES for span in spans_of(page)]
+
+
+@pytest.mark.parametrize(("page", "span"), SPANS, ids=[f"{p.name}: {s[:50]}" for p, s in SPANS])
+def test_the_command_in_a_sentence_exists(page: Path, span: str) -> None:
+    """A command that a sentence or a table names is one of ours, and has the options it is shown with."""
+    words = shlex.split(span.partition(" > ")[0])[1:]
+    command: click.Command = cli
+    while isinstance(command, click.Group) and words and not words[0].startswith(("-", "…")):
+        found = command.commands.get(words.pop(0))
+        assert found is not None, f"{page.name}: no command {span!r}"
+        command = found
+    known = {name for param in command.params for name in param.opts} | {"-h", "--help"}
+    assert {word for word in words if word.startswith("-")} <= known, span

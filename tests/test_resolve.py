@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from mseg_curate.core.consensus import DawidSkene, Majority, Weighted
+from mseg_curate import resolve as resolve_module
+from mseg_curate.core.consensus import DawidSkene, Majority, Resolution, Weighted
 from mseg_curate.decide import import_csv
 from mseg_curate.errors import InputError, StoreError
 from mseg_curate.resolve import resolve_masks
@@ -288,3 +291,44 @@ def test_dawid_skene_gives_posteriors(farm_store: Store) -> None:
     assert all(isinstance(p, float) and 0.5 < p <= 1 for p in posteriors(farm_store))
     resolve_masks(farm_store)
     assert posteriors(farm_store) == [None] * 3
+
+
+def test_annotators_go_on_deciding_while_votes_are_reckoned_with(
+    farm_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store is not locked while resolutions are worked out; what is decided meanwhile counts the next time."""
+    vote(farm_store, "dog 1", "dog 2")
+    plain = resolve_module.resolve_question
+
+    def vote_meanwhile(*args: Any, **named: Any) -> dict[int, Resolution]:
+        vote(farm_store, "cat 1", "cat 2")
+        return plain(*args, **named)
+
+    monkeypatch.setattr(resolve_module, "resolve_question", vote_meanwhile)
+    assert resolve_masks(farm_store).as_of_decision == 2
+    assert resolutions(farm_store) == [("resolved", "dog", 2, 1.0)]
+    monkeypatch.setattr(resolve_module, "resolve_question", plain)
+    resolve_masks(farm_store)
+    assert resolutions(farm_store) == [("resolved", "cat", 2, 1.0)]
+
+
+def test_gold_is_known_to_the_policy_that_asks_for_it(farm_store: Store) -> None:
+    """Of two who always differ `dawid_skene(gold=yes)` believes the one who was right on gold."""
+    vote(farm_store, "dog 1", "cat 2", "dog 1 a 1", "cat 2 a 1", "dog 1 b 0", "cat 2 b 0")
+    with farm_store.writing() as connection:
+        run = connection.exec_driver_sql
+        run("UPDATE decision SET mode = 'single'")
+        run(
+            "INSERT INTO gold (task_id, mask_id, outcome, label_class_id, kind, note, added_by, added_at, decision_id) "
+            "SELECT 1, mask_id, outcome, label_class_id, 'evaluation', '', 'x', '', id FROM decision "
+            "WHERE annotator_id = (SELECT id FROM annotator WHERE name = '1') AND mask_id < 3"
+        )
+        run(
+            "INSERT INTO gold_exposure (gold_id, annotator_id, mode, shown_at) "
+            "SELECT g.id, a.id, 'single', '' FROM gold AS g, annotator AS a"
+        )
+    resolve_masks(farm_store, policy=DawidSkene())
+    assert {row[0] for row in resolutions(farm_store)} == {"contested"}
+    done = resolve_masks(farm_store, policy=DawidSkene(gold=True))
+    assert done.policy == "dawid_skene(min_posterior=0.5,quorum=1,gold=yes)"
+    assert {row[1] for row in resolutions(farm_store)} == {"dog"}

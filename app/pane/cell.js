@@ -13,6 +13,8 @@ class Cell {
     this.answer = null;
     /** waiting, painted, failed or gone */
     this.state = 'waiting';
+    this.busy = false;
+    this.loads = 0;
     this.photo = el('canvas', { 'aria-hidden': 'true' });
     this.overlay = el('canvas', { class: 'overlay', 'aria-hidden': 'true' });
     this.label = el('span', { class: 'label' });
@@ -31,18 +33,15 @@ class Cell {
     for (const canvas of [this.photo, this.overlay]) Object.assign(canvas, { width, height });
     this.photo.getContext('2d').drawImage(picture.photo, 0, 0);
     const context = this.overlay.getContext('2d');
-    const x = (this.item.box[1] - left) * scale;
-    const y = (this.item.box[0] - top) * scale;
+    const [boxTop, boxLeft, boxBottom, boxRight] = this.item.box;
+    const place = {
+      left: (boxLeft - left) * scale, top: (boxTop - top) * scale,
+      width: (boxRight - boxLeft) * scale, height: (boxBottom - boxTop) * scale,
+    };
     context.globalAlpha = 0.4;
-    context.drawImage(picture.fill, x, y, picture.fill.width * scale, picture.fill.height * scale);
+    context.drawImage(picture.fill, place.left, place.top, place.width, place.height);
     context.globalAlpha = 1;
-    context.setTransform(scale, 0, 0, scale, x, y);
-    context.lineCap = 'square';
-    for (const [colour, line] of [['rgba(0, 0, 0, 0.7)', 3], [`rgb(${MASK_COLOUR})`, 1.6]]) {
-      context.strokeStyle = colour;
-      context.lineWidth = line / scale;
-      context.stroke(picture.outline);
-    }
+    drawContour(context, picture, place, 1);
     this.state = 'painted';
   }
 

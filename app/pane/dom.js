@@ -55,8 +55,9 @@ function swatch(position) {
   });
 }
 
-/** The key of a candidate by its position, 1 … 18. */
+/** The key of a candidate by its position, 1 … 18; '' where there is none left. */
 function keyOf(position) {
+  if (position > 18) return '';
   return position <= 9 ? String(position) : `⇧${position - 9}`;
 }
 
@@ -100,7 +101,8 @@ function count(number) {
   return Math.round(number).toLocaleString();
 }
 
-/** "1 mask", "2 masks". */
+/** "1 mask", "2 masks", "2 classes". */
 function plural(number, noun) {
-  return `${count(number)} ${noun}${number === 1 ? '' : 's'}`;
+  const ending = number === 1 ? '' : noun.endsWith('s') ? 'es' : 's';
+  return `${count(number)} ${noun}${ending}`;
 }

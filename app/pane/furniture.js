@@ -1,15 +1,23 @@
 /*
- * The furniture of the panes: notices, the status bar, the rail of candidates, the hint.
+ * The furniture of the panes: the line of messages and the status bar.
  */
 
-const NOTICES_SHOWN = 4;
+const NOTICES_KEPT = 6;
 const RECENT_SHOWN = 5;
-const HINT_KEY = 'mseg-curate:hint';
 
-/** Sentences that stay until they are dismissed or pushed out; never a dialog. */
+/**
+ * Sentences that stay until they are dismissed or pushed out; never a dialog.
+ *
+ * They have a line of their own, which moves nothing and hides nothing: the newest sentence stands in
+ * it, and the keys while there is none. The older ones open over the page when they are asked for.
+ */
 class Notices {
-  constructor() {
-    this.node = el('div', { class: 'notices', role: 'log', 'aria-label': 'Messages' });
+  /** @param {string} idle what stands in the line while there is nothing to say */
+  constructor(idle) {
+    this.list = el('div', { class: 'notices', role: 'log', 'aria-label': 'Messages' });
+    this.more = el('button', { type: 'button', class: 'small more', 'aria-expanded': 'false', onclick: () => this.#open() });
+    this.node = el('div', { class: 'messages' }, el('p', { class: 'idle' }, idle), this.list, this.more);
+    this.#count();
   }
 
   /**
@@ -17,18 +25,42 @@ class Notices {
    * @param {'bad'|'good'|'plain'} mood @param {string} text @param {number} [lifeMs]
    */
   add(mood, text, lifeMs = 0) {
-    const first = this.node.firstChild;
+    const first = this.list.firstChild;
     if (first?.dataset.text === text) {
       first.dataset.times = Number(first.dataset.times) + 1;
       return write(first.children[1], `${text} (${first.dataset.times} times)`);
     }
     const sign = { bad: '!', good: '✓', plain: 'i' }[mood];
     const notice = el('div', { class: `notice ${mood}`, 'data-text': text, 'data-times': 1 });
-    const close = el('button', { type: 'button', class: 'close', 'aria-label': 'Dismiss', onclick: () => notice.remove() }, '×');
-    notice.append(el('span', { class: 'sign', 'aria-hidden': 'true' }, sign), el('span', {}, text), close);
-    this.node.prepend(notice);
-    while (this.node.children.length > NOTICES_SHOWN) this.node.lastChild.remove();
-    return lifeMs > 0 && setTimeout(() => notice.remove(), lifeMs);
+    const close = el('button', { type: 'button', class: 'close', 'aria-label': 'Dismiss', onclick: () => this.#remove(notice) }, '×');
+    notice.append(el('span', { class: 'sign', 'aria-hidden': 'true' }, sign), el('span', { class: 'said', title: text }, text), close);
+    this.list.prepend(notice);
+    while (this.list.children.length > NOTICES_KEPT) this.list.lastChild.remove();
+    this.#count();
+    return lifeMs > 0 && setTimeout(() => this.#remove(notice), lifeMs);
+  }
+
+  #remove(notice) {
+    notice.remove();
+    this.#count();
+  }
+
+  #open() {
+    this.node.toggleAttribute('data-open');
+    this.#count();
+  }
+
+  /** The button says how many there are beside the newest, and whether that one is cut. */
+  #count() {
+    const older = this.list.children.length - 1;
+    if (older < 0) this.node.removeAttribute('data-open');
+    const open = this.node.hasAttribute('data-open');
+    const said = this.list.querySelector('.said');
+    const cut = said !== null && said.scrollWidth > said.clientWidth + 1;
+    reveal(this.more, older > 0 || cut || open);
+    write(this.more, open ? 'Less' : older > 0 ? `${older} more` : 'All of it');
+    this.more.setAttribute('aria-expanded', String(open));
+    this.node.toggleAttribute('data-empty', older < 0);
   }
 }
 
@@ -64,8 +96,9 @@ class StatusBar {
     this.#renderRecent(session.history.slice(-RECENT_SHOWN).reverse(), session, positionOf);
   }
 
+  /** Have a screen reader say something; the same twice is said twice, which equal texts would not be. */
   say(text) {
-    write(this.live, text);
+    this.live.textContent = this.live.textContent === text ? `${text}\u00a0` : text;
   }
 
   #renderProgress({ masks, done, mine, mine_today: today, pace_per_hour: pace }) {
@@ -98,112 +131,6 @@ class StatusBar {
       position ? swatch(position) : null, el('span', { class: 'word' }, words), el('span', { class: 'back', 'aria-hidden': 'true' }, '↶'),
     ));
   }
-}
-
-/** Pictures that need the token come as blobs; they are given back when the pane leaves. */
-class ExampleShelf {
-  /** @param {Wire} wire */
-  constructor(wire) {
-    this.wire = wire;
-    this.urls = [];
-  }
-
-  /** @param {string} path @returns {HTMLImageElement} */
-  picture(path, alt) {
-    const image = el('img', { alt, loading: 'lazy', class: 'example' });
-    const asked = `${path}${path.includes('?') ? '&' : '?'}px=160`;
-    // The masks come first: a browser has few connections to a server.
-    this.wire.blob(asked, 'low').then((blob) => {
-      const url = URL.createObjectURL(blob);
-      this.urls.push(url);
-      image.src = url;
-    }, () => image.remove());
-    return image;
-  }
-
-  close() {
-    for (const url of this.urls.splice(0)) URL.revokeObjectURL(url);
-  }
-}
-
-/**
- * The rail: what can be answered, with the keys.
- *
- * Where the window is too low for all candidates, they are drawn closer: smaller examples, then
- * none, then names alone. A card beside the rail shows one in full while it is pointed at.
- */
-class Rail {
-  /** @param {{choose: (position: number, event: Event) => void, shelf: ExampleShelf,
-   *          others: HTMLElement[]}} options */
-  constructor({ choose, shelf, others }) {
-    Object.assign(this, { choose, shelf });
-    this.list = el('ol', { class: 'candidates', 'aria-label': 'Candidates' });
-    this.card = el('div', { class: 'card', hidden: true, 'aria-hidden': 'true' });
-    this.node = el(
-      'section', { class: 'rail', 'aria-label': 'Answers' }, this.card,
-      this.list, el('div', { class: 'others', role: 'group', 'aria-label': 'Other answers' }, ...others),
-    );
-  }
-
-  setCandidates(candidates) {
-    refill(this.list, ...candidates.map((candidate, index) => this.#candidate(candidate, index + 1)));
-    this.fit();
-  }
-
-  /** Draw the candidates as large as they all fit. */
-  fit() {
-    const { list } = this;
-    for (const density of ['roomy', 'close', 'closer', 'names']) {
-      list.dataset.density = density;
-      if (list.scrollHeight <= list.clientHeight + 1) return;
-    }
-  }
-
-  #candidate(candidate, position) {
-    const { name, definition, examples } = candidate;
-    const pictures = (examples ?? []).slice(0, 3).map((path) => this.shelf.picture(path, ''));
-    const button = el(
-      'button',
-      {
-        type: 'button', class: 'candidate', 'aria-keyshortcuts': ariaKeyOf(position),
-        'data-position': position, onclick: (event) => this.choose(position, event),
-      },
-      keycap(keyOf(position)), swatch(position),
-      el(
-        'span', { class: 'words' },
-        el('span', { class: 'name' }, name), definition ? el('span', { class: 'definition' }, definition) : null,
-      ),
-      pictures.length > 0 ? el('span', { class: 'examples', 'aria-hidden': 'true' }, ...pictures) : null,
-    );
-    const leave = () => reveal(this.card, false);
-    const enter = () => this.#showCard(candidate, pictures, button);
-    for (const name of ['pointerenter', 'focus']) button.addEventListener(name, enter);
-    for (const name of ['pointerleave', 'blur']) button.addEventListener(name, leave);
-    return el('li', {}, button);
-  }
-
-  #showCard({ name, definition }, pictures, button) {
-    if (!definition && pictures.length === 0) return;
-    const copies = pictures.filter(({ src }) => src).map(({ src }) => el('img', { src, alt: '' }));
-    refill(this.card, el('strong', {}, name), el('span', {}, definition ?? ''), el('div', {}, ...copies));
-    const top = button.getBoundingClientRect().top - this.node.getBoundingClientRect().top;
-    this.card.style.top = `${Math.max(0, Math.min(top, this.node.clientHeight - 190))}px`;
-    reveal(this.card, true);
-  }
-}
-
-/** Tell a newcomer the one thing to know; gone for good once dismissed. */
-function hintLine(text) {
-  if (recall('localStorage', HINT_KEY) === 'seen') return null;
-  const line = el('p', { class: 'hint' }, el('span', {}, text));
-  line.append(el('button', {
-    type: 'button', class: 'close', 'aria-label': 'Dismiss the hint',
-    onclick: () => {
-      remember('localStorage', HINT_KEY, 'seen');
-      line.remove();
-    },
-  }, '×'));
-  return line;
 }
 
 /** Give a pane the height that is left in the window, and tell it when its parts change size. */

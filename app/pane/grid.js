@@ -2,9 +2,10 @@
  * The grid: many crops of one supposed class at once; the exceptions are clicked out, one key
  * confirms the rest.
  *
- * Enter decides the whole page in one batch, recorded as mode grid. An exception goes back to the
- * single queue; a digit, U or B answers for one crop. Z takes the last page back. Each class is a
- * session of its own, so that leases of one class never turn up under another.
+ * Enter decides the whole page in one batch, recorded as mode grid. An exception goes to the single
+ * queue; a digit, U or B answers for one crop. Z takes the last page back, exceptions too, and then the
+ * one before. Each class is a session of its own, so that leases of one class never turn up under
+ * another.
  */
 
 const GRID_KEYS = [
@@ -12,9 +13,13 @@ const GRID_KEYS = [
   ['Space', 'mark or unmark the crop as an exception; so does a click'],
   ['← ↑ → ↓', 'move from crop to crop'], ['1 … 9', 'this crop is another candidate'],
   ['0', 'this crop is none of these'], ['U', 'this crop: unsure'], ['B', 'this crop: bad or mixed mask'],
-  ['H', 'hold to hide the masks'], ['Z Backspace', 'take the last page back'],
+  ['H', 'hold to hide the masks'], ['Z Backspace', 'take the last page back, again for the one before'],
   ['G', 'one mask at a time'], ['?', 'this sheet'],
 ];
+
+const GRID_NOTICE_MS = 15_000;
+/** Beyond so many classes buttons would take the room of the crops. */
+const CHIPS_MOST = 12;
 
 class GridPane {
   /** @param {{parentElement: ShadowRoot, data: object, setTriggerValue: Function}} component */
@@ -113,7 +118,7 @@ class GridPane {
 
   #build(parent) {
     this.shelf = new ExampleShelf(this.session.wire);
-    this.notices = new Notices();
+    this.notices = new Notices('Click every crop that does not show the class · Enter confirms all others · Z takes a page back · ? all keys');
     this.sheet = new Sheet(GRID_KEYS, this.shelf);
     this.status = new StatusBar({ undo: () => {}, retry: () => this.#tryAgain() });
     this.title = el('h2', { class: 'question' });
@@ -135,10 +140,9 @@ class GridPane {
         tool('One by one', 'G', 'G', 'grid'), tool('Keys', '?', '?', 'help'),
       )),
       this.classes,
-      hintLine('Click every crop that does not show the class, then press Enter: all others are confirmed at once. Z takes the page back.'),
-      el('div', { class: 'board-frame' }, this.board, this.veil, this.notices.node),
+      el('div', { class: 'board-frame' }, this.board, this.veil),
       el('div', { class: 'actions' }, this.confirmButton, this.summary, this.marks),
-      this.status.node, this.sheet.node,
+      this.notices.node, this.status.node, this.sheet.node,
     );
     this.board.addEventListener('focusin', (event) => this.#focusMoved(event.target));
     parent.append(this.root);
@@ -149,22 +153,58 @@ class GridPane {
   #buildClasses() {
     const { candidates, source_class: source } = this.question;
     refill(this.title, 'Which of these ', el('q', {}, source), ' are not ', el('strong', {}, this.className ?? '…'), '?');
-    refill(this.classes, ...candidates.map(({ name, suggested }, index) => el(
-      'button', {
-        type: 'button', class: 'class-choice', 'aria-pressed': String(name === this.className),
-        onclick: (event) => this.#clicked(event, () => this.#chooseClass(name)),
-      },
-      swatch(index + 1), el('span', { class: 'word' }, name), Number.isFinite(suggested) ? el('span', { class: 'many' }, count(suggested)) : null,
-    )));
+    refill(this.classes, ...(candidates.length > CHIPS_MOST ? [this.#classList()] : candidates.map((one, index) => this.#chip(one, index))));
     const mark = (label, cap, shortcut, action) => keyButton({
       label, cap, shortcut, press: (event) => this.#clicked(event, () => this.#press(action, event)),
     });
+    const keyed = candidates.slice(0, FIND_FROM - 1);
+    this.rest = candidates.length > keyed.length ? this.#markList(candidates.slice(keyed.length)) : null;
     refill(
       this.marks, mark('Exception', '␣', 'Space', { name: 'space' }),
-      ...candidates.map(({ name }, index) => mark(name, keyOf(index + 1), ariaKeyOf(index + 1), { name: 'class', position: index + 1 })),
+      ...keyed.map(({ name }, index) => mark(name, keyOf(index + 1), ariaKeyOf(index + 1), { name: 'class', position: index + 1 })),
+      this.rest,
       mark('None of these', '0', '0', { name: 'none_of_these' }), mark('Unsure', 'U', 'U', { name: 'unsure' }),
       mark('Bad mask', 'B', 'B', { name: 'bad_mask' }),
     );
+  }
+
+  /** A class that the grid can hold, as a button. */
+  #chip({ name, suggested }, index) {
+    const known = Number.isFinite(suggested);
+    return el(
+      'button', {
+        type: 'button', class: 'class-choice', 'aria-pressed': String(name === this.className),
+        title: known ? `${name}: ${plural(suggested, 'mask')} of the task expected to be of it` : name,
+        onclick: (event) => this.#clicked(event, () => this.#chooseClass(name)),
+      },
+      swatch(index + 1), el('span', { class: 'word' }, name), known ? el('span', { class: 'many' }, count(suggested)) : null,
+    );
+  }
+
+  /** The classes as a list, where there are too many for buttons. */
+  #classList() {
+    const option = ({ name, suggested }) => el(
+      'option', { value: name, selected: name === this.className },
+      Number.isFinite(suggested) ? `${name} (${plural(suggested, 'mask')})` : name,
+    );
+    return el('select', {
+      'aria-label': 'Class of the grid', onchange: (event) => this.#chooseClass(event.target.value),
+    }, ...this.question.candidates.map(option));
+  }
+
+  /** The candidates that have no key, for the crop in focus. */
+  #markList(candidates) {
+    const list = el(
+      'select', { 'aria-label': 'Another class for the crop in focus', 'aria-keyshortcuts': '/' },
+      el('option', { value: '' }, 'Another class … ( / )'), ...candidates.map(({ name }) => el('option', { value: name }, name)),
+    );
+    list.addEventListener('change', () => {
+      if (list.value) this.#markClass(this.session.positionOf(list.value));
+      list.value = '';
+      this.#focusCell(this.focused);
+      this.#soon();
+    });
+    return list;
   }
 
   #soon() {
@@ -234,6 +274,7 @@ class GridPane {
       hide: () => (this.root.dataset.hide = 'yes'),
       hidetoggle: () => this.root.toggleAttribute('data-hide'),
       undo: () => this.#undoPage(), grid: () => this.trigger('page', 'review'),
+      find: () => this.rest?.focus(),
       help: () => this.sheet.toggle(this.question),
     };
     if (!acts[name]) return false;
@@ -309,7 +350,6 @@ class GridPane {
     this.status.say(`Confirmed: ${this.#summaryText()}`);
     session.outbox.add(...operations);
     pages.confirm(operations);
-    remember('localStorage', HINT_KEY, 'seen');
   }
 
   #operation(cell, milliseconds) {
@@ -317,14 +357,15 @@ class GridPane {
     return { ...answer, uuid: newToken(), lease: cell.lease, milliseconds };
   }
 
-  /** Take the last page back: all its decisions; its exceptions are with the single queue already. */
+  /** Take the last page of this class back: its decisions and its exceptions. */
   #undoPage() {
-    const operations = this.session.blocked ? null : this.pages?.takeBack();
+    const { pages, session } = this;
+    const operations = session.blocked ? null : pages?.takeBack();
     if (!operations) {
-      this.status.say('There is no page to take back; on the page Review undo goes further.');
+      this.notices.add('plain', 'There is no page of this class to take back; on the page Review undo goes further.', GRID_NOTICE_MS);
       return;
     }
-    if (operations.length > 0) this.session.outbox.add(...operations);
+    session.outbox.add(...operations);
     this.status.say('The last page is back.');
   }
 
@@ -344,12 +385,19 @@ class GridPane {
   // --- what the server says --------------------------------------------------------------------
 
   #result(operation, result) {
-    if (result.status === 'refused') {
-      if (operation.op === 'undo') this.#lost(operation.lease);
-      if (!result.quiet) this.notices.add('bad', `Not stored: ${result.message}`);
-      if (['paused', 'task_closed'].includes(result.reason)) this.session.block(result);
-    }
+    const refused = result.status === 'refused';
+    if (operation.op === 'undo') this.#broughtBack(operation, result);
+    else if (refused) this.pages?.forget(operation.uuid);
+    if (refused && !result.quiet) this.notices.add('bad', `Not stored: ${result.message}`);
+    if (refused && ['paused', 'task_closed'].includes(result.reason)) this.session.block(result);
     this.#soon();
+  }
+
+  /** A crop of a page that was taken back is here again, or the server says why not. */
+  #broughtBack({ lease }, { status, item, message }) {
+    if (item) return this.pages?.bring(lease, item);
+    if (status !== 'refused') this.notices.add('plain', `Taken back, but not shown again: ${message}`, GRID_NOTICE_MS);
+    return this.#lost(lease);
   }
 
   #lost(lease) {

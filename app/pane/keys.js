@@ -2,7 +2,8 @@
  * The keyboard: what a key asks for, by its place (`event.code`), wherever the focus is.
  *
  * Keys belong to the page while someone types, while Ctrl, Alt or Meta is held, and while a dialog
- * of the page is open; a key that is held down counts once. Bare R and C are Streamlit's.
+ * of the page is open; a key that is held down counts once. Bare R and C are Streamlit's. What AltGr
+ * writes counts as what is written: on many keyboards [ and ] are digits with AltGr.
  */
 
 const ACTION_OF_CODE = {
@@ -14,15 +15,26 @@ const ACTION_OF_CODE = {
 };
 const TYPING_ROLES = new Set(['textbox', 'searchbox', 'combobox', 'spinbutton', 'listbox', 'slider', 'menu']);
 
+const ACTION_OF_SIGN = { '[': 'fainter', ']': 'stronger', '?': 'help', '/': 'find', '+': 'nearer', '-': 'farther' };
+
+/** On the number pad Windows says of Shift and a digit, with Num Lock on, that it is an arrow without Shift. */
+function isShifted(event) {
+  const arrow = event.code.startsWith('Numpad') && event.getModifierState('NumLock') && !/^[0-9]$/.test(event.key);
+  return event.shiftKey || arrow;
+}
+
 /** @returns {{name: string, position?: number}|null} */
 function actionOf(event) {
+  if (event.getModifierState('AltGraph')) return ACTION_OF_SIGN[event.key] ? { name: ACTION_OF_SIGN[event.key] } : null;
   const digit = /^(?:Digit|Numpad)([0-9])$/.exec(event.code);
   if (digit) {
     const number = Number(digit[1]);
-    if (number === 0) return event.shiftKey ? null : { name: 'none_of_these' };
-    return { name: 'class', position: number + (event.shiftKey ? 9 : 0) };
+    const shifted = isShifted(event);
+    if (number === 0) return shifted ? null : { name: 'none_of_these' };
+    return { name: 'class', position: number + (shifted ? 9 : 0) };
   }
   if (event.key === '?' || (event.code === 'Slash' && event.shiftKey)) return { name: 'help' };
+  if (event.key === '/') return { name: 'find' };
   const name = ACTION_OF_CODE[event.code];
   const shifted = event.shiftKey && name !== 'nearer';
   return name && !shifted ? { name } : null;
@@ -57,7 +69,9 @@ function pressesFocused(event) {
  */
 function listenForKeys({ press, release }) {
   const down = (event) => {
-    if (event.ctrlKey || event.altKey || event.metaKey || event.isComposing || isTyping(event)) return;
+    // Windows says Ctrl and Alt of AltGr.
+    const commands = !event.getModifierState('AltGraph') && (event.ctrlKey || event.altKey);
+    if (commands || event.metaKey || event.isComposing || isTyping(event)) return;
     const action = actionOf(event);
     if (!action || pressesFocused(event)) return;
     if (event.repeat ? !/^(escape|enter)$/.test(action.name) : press(action, event)) event.preventDefault();

@@ -11,6 +11,9 @@ const BATCH_OPERATIONS = 50;
 const BATCH_BYTES = 40_000;
 const RETRY_FIRST_MS = 250;
 const RETRY_LAST_MS = 8_000;
+const OPEN_MS = 3_000;
+/** Servers take no operation as older than this, whatever a clock that was set says. */
+const OLDEST_S = 30 * 24 * 3600;
 
 /** @param {IDBRequest} request */
 function settled(request) {
@@ -26,19 +29,23 @@ class Shelf {
     const request = indexedDB.open('mseg-curate', 1);
     request.onupgradeneeded = () =>
       request.result.createObjectStore('operations', { keyPath: ['box', 'order'] });
-    return new Shelf(await settled(request));
+    // A browser that is short of space or shutting a profile down can leave this unanswered.
+    const patience = new Promise((_, reject) => setTimeout(() => reject(new Error('IndexedDB does not answer.')), OPEN_MS));
+    const shelf = new Shelf(await Promise.race([settled(request), patience]));
+    shelf.database.onversionchange = () => shelf.close();
+    return shelf;
   }
 
   constructor(database) {
     this.database = database;
   }
 
-  #write(work) {
+  async #write(work) {
     const change = this.database.transaction('operations', 'readwrite');
     work(change.objectStore('operations'));
     // Committed now and not at the next idle moment: the page may be gone by then.
     change.commit?.();
-    return new Promise((resolve, reject) => {
+    await new Promise((resolve, reject) => {
       change.oncomplete = () => resolve();
       change.onabort = () => reject(change.error);
     });
@@ -61,7 +68,7 @@ class Shelf {
     });
   }
 
-  load(box) {
+  async load(box) {
     const store = this.database.transaction('operations').objectStore('operations');
     return settled(store.getAll(IDBKeyRange.bound([box], [box, []])));
   }
@@ -95,6 +102,8 @@ class Outbox {
     this.underWay = [];
     this.acknowledged = 0;
     this.failures = 0;
+    /** Why the last batch did not arrive. */
+    this.failedBy = '';
     this.lastOrder = 0;
     /** idle, sending, retrying or blocked. */
     this.state = 'idle';
@@ -109,27 +118,40 @@ class Outbox {
   async open() {
     try {
       this.shelf = await Shelf.open();
+      this.waiting = await this.shelf.load(this.identity.box);
+      this.lastOrder = this.waiting.at(-1)?.order ?? 0;
     } catch {
-      this.durable = false;
+      this.#forgetful();
       return;
     }
-    this.waiting = await this.shelf.load(this.identity.box);
     await this.adopt();
   }
 
   /** Take over the operations of this person's tabs that no longer live. */
   async adopt() {
     if (!this.shelf || this.closed) return;
-    for (const box of await this.shelf.boxes()) {
-      if (box === this.identity.box || !box.startsWith(`${this.person}|`)) continue;
-      const release = await holdLock(lockOf(box), 0);
-      if (!release) continue;
+    try {
+      for (const box of await this.shelf.boxes()) {
+        if (box !== this.identity.box && box.startsWith(`${this.person}|`)) await this.#adoptBox(box);
+      }
+    } catch {
+      this.#forgetful();
+    }
+    this.#pump();
+  }
+
+  async #adoptBox(box) {
+    const release = await holdLock(lockOf(box), 0);
+    if (!release) return;
+    try {
       const left = await this.shelf.load(box);
       await this.shelf.move(left, this.identity.box);
       this.waiting.unshift(...left.map((record) => ({ ...record, box: this.identity.box })));
+      // What is asked for from now on comes after them, even where the clock was put back.
+      this.lastOrder = Math.max(this.lastOrder, ...left.map(({ order }) => order));
+    } finally {
       release();
     }
-    this.#pump();
   }
 
   /** Everything that is not acknowledged, in order. @returns {Operation[]} */
@@ -248,7 +270,7 @@ class Outbox {
 
   #post(batch) {
     const operations = batch.map(({ operation, at }) => ({
-      ...operation, age_s: Math.max(0, (wallMs() - at) / 1000),
+      ...operation, age_s: Math.min(OLDEST_S, Math.max(0, (wallMs() - at) / 1000)),
     }));
     // keepalive: the request outlives the page if a reload comes in between.
     const body = { client: batch[0].client, task: this.task, operations };
@@ -263,7 +285,8 @@ class Outbox {
   }
 
   #settle(batch, answer) {
-    const results = new Map((answer.results ?? []).map((result) => [result.uuid, result]));
+    const listed = Array.isArray(answer.results) ? answer.results : [];
+    const results = new Map(listed.map((result) => [result.uuid, result]));
     const done = batch.filter(({ operation }) => results.has(operation.uuid));
     this.#putBack(new Set(batch.filter((record) => !done.includes(record))));
     this.underWay = this.underWay.filter((record) => !done.includes(record));
@@ -292,6 +315,7 @@ class Outbox {
       // One unreadable operation must not hold up the others: find it by sending them singly.
       this.oneByOne = error.kind === 'malformed' || error.kind === 'large';
       this.failures += 1;
+      this.failedBy = error.reason;
       this.state = 'retrying';
       const pause = Math.min(RETRY_LAST_MS, RETRY_FIRST_MS * 2 ** (this.failures - 1));
       if (!this.closed) this.timer = setTimeout(() => this.#pump(), pause * (0.75 + Math.random() / 2));

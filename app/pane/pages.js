@@ -2,7 +2,8 @@
  * The pages of the grid: the one that is looked at, the next one, and those that undo can bring back.
  *
  * A page is leased together and drawn crop by crop; the next page is drawn while the present one is
- * looked at. It belongs to one session, that is, to one class.
+ * looked at. It belongs to one session, that is, to one class. What was said of a page is kept in
+ * sessionStorage, so that undo reaches every page of this tab, past a reload too.
  */
 
 const CELLS_LEAST = 24;
@@ -11,7 +12,9 @@ const CELL_WIDTH_PX = 152;
 const CELL_HEIGHT_PX = 128;
 const CROP_PX = 192;
 const CELL_LOADS_AT_ONCE = 3;
-const PAGES_KEPT = 2;
+/** Pages whose crops stay drawn for undo, and pages that undo reaches. */
+const PAGES_DRAWN = 2;
+const PAGES_KEPT = 60;
 const GRID_POLL_MS = 10_000;
 const CLAIM_AGAIN_MS = 1_500;
 
@@ -37,14 +40,18 @@ class GridPages {
     this.coming = null;
     /** Pages that an undo pushed aside. @type {Cell[][]} */
     this.later = [];
-    /** Confirmed pages with the operations that confirmed them. */
-    this.past = [];
+    /**
+     * Confirmed pages, oldest first: what was said of each crop, and the crops while they are drawn.
+     * @type {{said: {of: string, answer: object|null}[], cells: Cell[]|null}[]}
+     */
+    this.past = this.#recall();
     /** When the last crop of the page was painted; 0 before. */
     this.paintedAt = 0;
     this.confirmed = 0;
     this.drained = false;
     this.claiming = false;
     this.timer = 0;
+    this.loads = new Loader(CELL_LOADS_AT_ONCE);
   }
 
   /** Leases of crops that nobody has decided yet. */
@@ -78,32 +85,53 @@ class GridPages {
 
   /** The page is decided: keep it for undo, show the next one. */
   confirm(operations) {
-    this.past.push({ cells: this.open, operations });
+    const { open } = this;
+    // A decision is withdrawn by its uuid, an exception by the lease under which it was made.
+    const said = operations.map(({ op, uuid, lease }, index) => ({ of: op === 'except' ? lease : uuid, answer: open[index].answer }));
+    this.past.push({ said, cells: open });
+    if (this.past.length > PAGES_DRAWN) this.past.at(-1 - PAGES_DRAWN).cells = null;
     if (this.past.length > PAGES_KEPT) this.past.shift();
+    this.#remember();
     this.#release(this.present.filter((cell) => cell.state === 'failed'));
     this.confirmed += 1;
     this.turn();
   }
 
   /**
-   * Bring the last page back: its crops under new leases; exceptions are with the single queue already.
-   * @returns {object[]|null} the operations that withdraw its decisions; null where there is no page
+   * Bring the last page back: its crops, exceptions too, under new leases and with what was said of them.
+   * @returns {object[]|null} the operations that take back what was said; null where there is no page
    */
   takeBack() {
     const page = this.past.pop();
     if (!page) return null;
-    const undone = page.cells.filter((cell) => cell.answer?.op !== 'except');
-    const operations = undone.map((cell) => {
-      const of = page.operations[page.cells.indexOf(cell)].uuid;
-      cell.lease = newToken();
-      return { op: 'undo', uuid: newToken(), lease: cell.lease, of };
+    this.#remember();
+    const cells = page.said.map(({ answer }, index) => {
+      const cell = page.cells?.[index] ?? this.makeCell({ lease: '', box: null });
+      return Object.assign(cell, { lease: newToken(), answer });
     });
-    this.confirmed -= 1;
-    if (undone.length > 0) {
-      if (this.present) this.later.push(this.present);
-      this.#show(undone);
+    this.confirmed = Math.max(0, this.confirmed - 1);
+    if (this.present) this.later.push(this.present);
+    this.#show(cells);
+    return cells.map(({ lease }, index) => ({ op: 'undo', uuid: newToken(), lease, of: page.said[index].of }));
+  }
+
+  /** A decision was not stored: there is nothing of it to take back. */
+  forget(uuid) {
+    for (const page of this.past) {
+      const index = page.said.findIndex(({ of }) => of === uuid);
+      if (index < 0) continue;
+      page.said.splice(index, 1);
+      page.cells?.splice(index, 1);
     }
-    return operations;
+    this.#remember();
+  }
+
+  /** The server has brought a crop back: it can be drawn now. */
+  bring(lease, item) {
+    const cell = this.#cells().find((other) => other.lease === lease);
+    if (!cell || cell.item.box) return;
+    cell.item = item;
+    this.#load();
   }
 
   /** Show the next page: one that an undo pushed aside, the one that is ready, or wait for one. */
@@ -122,6 +150,19 @@ class GridPages {
     const cell = this.#cells().find((other) => other.lease === lease);
     if (cell) cell.state = 'gone';
     this.#checkPainted();
+  }
+
+  #key() {
+    return `mseg-curate:pages:${this.session.identity.place}`;
+  }
+
+  #remember() {
+    remember('sessionStorage', this.#key(), JSON.stringify(this.past.map(({ said }) => said)));
+  }
+
+  #recall() {
+    const kept = recall('sessionStorage', this.#key());
+    return kept ? JSON.parse(kept).map((said) => ({ said, cells: null })) : [];
   }
 
   again() {
@@ -143,10 +184,10 @@ class GridPages {
     const { session } = this;
     const { items } = await session.wire.post('/review/claim', {
       task: session.task, count: pageSize(this.room()), mode: 'grid', class_name: this.className,
-      client: session.identity.client, held: [...new Set([...this.leases, ...session.promised])],
+      client: session.identity.client, held: [...new Set([...this.leases, ...session.spoken])],
     });
     if (session.closed) return 0;
-    const known = new Set([...this.leases, ...session.promised]);
+    const known = new Set([...this.leases, ...session.spoken]);
     const cells = items.filter((item) => !known.has(item.lease)).map((item) => this.makeCell(item));
     this.drained = cells.length === 0;
     if (this.drained) return GRID_POLL_MS;
@@ -169,19 +210,17 @@ class GridPages {
     this.#checkPainted();
   }
 
-  /** Load the crops of this page, then of the next. */
+  /** Load the crops of this page, then of the next; those that undo has asked for once they are known. */
   #load() {
-    const cells = [...(this.present ?? []), ...(this.coming ?? [])];
-    const loading = cells.filter((cell) => cell.loading).length;
-    const next = cells.filter((cell) => cell.state === 'waiting' && !cell.loading);
-    next.slice(0, Math.max(0, CELL_LOADS_AT_ONCE - loading)).forEach((cell) => this.#loadCell(cell));
+    const cells = [this.present, ...this.later.toReversed(), this.coming].filter(Boolean).flat();
+    const next = cells.filter((cell) => cell.state === 'waiting' && cell.item.box && !cell.busy);
+    next.slice(0, this.loads.free).forEach((cell) => this.#loadCell(cell));
   }
 
   async #loadCell(cell) {
-    cell.loading = true;
-    await this.#drawCell(cell).catch((error) => this.#loadFailed(cell, error));
-    cell.loading = false;
+    const { outcome } = await this.loads.run(cell, () => this.#drawCell(cell));
     if (this.session.closed) return;
+    if (outcome === 'gone' || outcome === 'failed') cell.state = outcome;
     this.#load();
     this.#checkPainted();
     this.onChange();
@@ -191,18 +230,13 @@ class GridPages {
     const { wire } = this.session;
     const path = `/review/lease/${cell.lease}`;
     const [crop, mask] = await Promise.all([
-      wire.respond(`${path}/crop?px=${CROP_PX}`), wire.blob(`${path}/mask.png`),
+      wire.picture(`${path}/crop?px=${CROP_PX}`), wire.blob(`${path}/mask.png`),
     ]);
     const box = (crop.headers.get('X-Crop-Box') ?? '').split(',').map(Number);
     if (box.length !== 4 || box.some(Number.isNaN)) throw new Error('The crop came without its place.');
-    const picture = await this.decoder.decodeCrop(await crop.blob(), mask, cell.item);
+    const picture = await this.decoder.decodeCrop(crop.blob, mask, cell.item);
     cell.paint(picture, box);
     closePicture(picture);
-  }
-
-  async #loadFailed(cell, error) {
-    if (error.kind === 'network') await new Promise((again) => setTimeout(again, LOAD_AGAIN_MS));
-    else cell.state = error.kind && error.reason !== 'picture' ? 'gone' : 'failed';
   }
 
   /** The page counts as seen one frame after its last crop was drawn. */

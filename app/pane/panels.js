@@ -36,7 +36,7 @@ class Sheet {
     this.filled = true;
     write(this.instructions, instructions ?? '');
     refill(this.classes, ...candidates.flatMap(({ name, definition, examples }, index) => [
-      el('dt', {}, el('kbd', {}, keyOf(index + 1)), swatch(index + 1), el('span', {}, name)),
+      el('dt', {}, keyOf(index + 1) ? el('kbd', {}, keyOf(index + 1)) : null, swatch(index + 1), el('span', {}, name)),
       el('dd', {}, definition || 'No definition was given.', el(
         'div', { class: 'examples' },
         ...(examples ?? []).map((path, number) => this.shelf.picture(path, `Example ${number + 1} of ${name}`)),

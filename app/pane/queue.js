@@ -10,31 +10,46 @@ const LEASES_AHEAD = 10;
 const CLAIM_WHEN_BELOW = 8;
 const PICTURES_AHEAD = 5;
 const PICTURES_BEHIND = 2;
+/** Pixels that may be decoded at once beside the mask on the stage and the next: huge photos are not hoarded. */
+const DECODED_MOST_PX = 60e6;
 // Two files each: a browser opens six connections to a server, and decisions need free ones.
 const FETCHES_AT_ONCE = 2;
 const DECODES_AT_ONCE = 2;
 const POLL_MS = 10_000;
+const GONE_KEPT = 40;
 
 /**
  * @typedef {{lease: string, item: object|null, files: Blob[]|null, picture: Picture|null,
- *            busy: boolean, failed: string, dropped: boolean, confirmed: boolean}} Entry
+ *            busy: boolean, failed: string, loads: number, dropped: boolean, confirmed: boolean}} Entry
  *   `confirmed`: the server knows the lease; after an undo it does only once it has answered
  */
 
 /** @returns {Entry} */
 function newEntry(lease, item) {
   return {
-    lease, item, files: null, picture: null, busy: false, failed: '', dropped: false, confirmed: true,
+    lease, item, files: null, picture: null, busy: false, failed: '', loads: 0, dropped: false, confirmed: true,
   };
+}
+
+/** How many of the first entries, `least` to `most`, are not too much to hold decoded. */
+function withinWeight(entries, most, least) {
+  let weight = 0;
+  let number = 0;
+  while (number < Math.min(most, entries.length)) {
+    weight += entries[number].item ? weightOf(entries[number].item) : 0;
+    if (number >= least && weight > DECODED_MOST_PX) break;
+    number += 1;
+  }
+  return number;
 }
 
 class MaskQueue {
   /**
    * @param {{wire: Wire, decoder: Decoder, task: string, mode: string, client: string,
-   *          promised: () => string[], onChange: (entry: Entry|null) => void,
+   *          spoken: () => string[], onChange: (entry: Entry|null) => void,
    *          onBlocked: (error: WireError) => void}} options
-   *   `promised`: the leases of operations that are not acknowledged yet; the server still counts
-   *   them as ours and would hand them out again
+   *   `spoken`: leases that the server still counts as ours and would hand out again: of operations
+   *   that are not acknowledged yet, and those that were given back
    */
   constructor(options) {
     Object.assign(this, options);
@@ -48,8 +63,10 @@ class MaskQueue {
     this.closed = false;
     this.failures = 0;
     this.timer = 0;
-    this.fetching = 0;
-    this.decoding = 0;
+    /** Leases that were dropped lately. @type {string[]} */
+    this.gone = [];
+    this.fetches = new Loader(FETCHES_AT_ONCE);
+    this.decodes = new Loader(DECODES_AT_ONCE);
   }
 
   get current() {
@@ -65,7 +82,7 @@ class MaskQueue {
   advance() {
     const entry = this.ahead.shift();
     this.behind.push(entry);
-    const far = this.behind.length - PICTURES_BEHIND;
+    const far = this.behind.length - withinWeight(this.behind.toReversed(), PICTURES_BEHIND, 0);
     if (far > 0) this.behind.splice(0, far).forEach((old) => this.#close(old));
     this.#look();
   }
@@ -99,6 +116,8 @@ class MaskQueue {
     const entry = this.ahead.find((other) => other.lease === lease);
     if (!entry) return false;
     this.ahead = this.ahead.filter((other) => other !== entry);
+    // The server may still count it as ours: without this its next answer would bring it back, in a circle.
+    this.gone = [...this.gone, lease].slice(-GONE_KEPT);
     this.#close(entry);
     this.#look();
     this.onChange(entry);
@@ -136,7 +155,7 @@ class MaskQueue {
     clearTimeout(this.timer);
     const count = LEASES_AHEAD - this.ahead.length;
     const { task, mode, client } = this;
-    const held = [...new Set([...this.leases, ...this.promised()])];
+    const held = [...new Set([...this.leases, ...this.spoken(), ...this.gone])];
     try {
       const { items } = await this.wire.post('/review/claim', { task, count, mode, client, held });
       this.failures = 0;
@@ -152,7 +171,7 @@ class MaskQueue {
 
   #take(items, asked) {
     // An operation made while the claim was under way may have used a lease that comes back here.
-    const known = new Set([...this.leases, ...this.promised(), ...this.behind.map(({ lease }) => lease)]);
+    const known = new Set([...this.leases, ...this.spoken(), ...this.gone, ...this.behind.map(({ lease }) => lease)]);
     const fresh = items.filter((item) => !known.has(item.lease));
     this.ahead.push(...fresh.map((item) => newEntry(item.lease, item)));
     // Nothing new although something came: asking at once again would go round in circles.
@@ -183,19 +202,20 @@ class MaskQueue {
   /** Fetch and decode what comes next, first things first. */
   #look() {
     if (this.closed) return;
+    const pictures = withinWeight(this.ahead, PICTURES_AHEAD, 2);
     this.ahead.forEach((entry, place) => {
       if (entry.busy || entry.picture || entry.failed || !entry.confirmed) return;
-      const near = place < PICTURES_AHEAD;
-      if (entry.files && near && this.decoding < DECODES_AT_ONCE) this.#decode(entry);
-      if (!entry.files && this.fetching < FETCHES_AT_ONCE) this.#fetch(entry);
+      const near = place < pictures;
+      if (entry.files && near && this.decodes.free > 0) this.#decode(entry);
+      if (!entry.files && this.fetches.free > 0) this.#fetch(entry);
     });
     // An undo pushed these out of reach again.
-    for (const entry of this.ahead.slice(PICTURES_AHEAD + 1)) this.#close(entry, false);
+    for (const entry of this.ahead.slice(pictures + 1)) this.#close(entry, false);
   }
 
   #fetch(entry) {
     const path = `/review/lease/${entry.lease}`;
-    return this.#work(entry, 'fetching', async () => {
+    return this.#work(entry, this.fetches, async () => {
       entry.files = await Promise.all([
         this.wire.blob(`${path}/photo`), this.wire.blob(`${path}/mask.png`),
       ]);
@@ -203,7 +223,7 @@ class MaskQueue {
   }
 
   #decode(entry) {
-    return this.#work(entry, 'decoding', async () => {
+    return this.#work(entry, this.decodes, async () => {
       const picture = await this.decoder.decode(...entry.files, entry.item);
       entry.files = null;
       if (entry.dropped || this.closed) closePicture(picture);
@@ -211,35 +231,15 @@ class MaskQueue {
     });
   }
 
-  /** Do one step for a mask; `kind` counts how many such steps run at once. */
-  async #work(entry, kind, step) {
-    entry.busy = true;
-    this[kind] += 1;
-    try {
-      await step();
-    } catch (error) {
-      this.#loadFailed(entry, error);
-    }
-    entry.busy = false;
-    this[kind] -= 1;
-    this.#look();
-    if (!this.closed && !entry.dropped) this.onChange(entry);
-  }
-
-  #loadFailed(entry, error) {
-    if (this.closed || entry.dropped) return;
-    if (error.kind === 'network') this.#pauseFetching();
-    else if (error.kind && error.reason !== 'picture') this.drop(entry.lease);
-    else entry.failed = error.message;
-  }
-
-  /** Nobody answers: leave the server alone for a moment. */
-  #pauseFetching() {
-    this.fetching += FETCHES_AT_ONCE;
-    setTimeout(() => {
-      this.fetching -= FETCHES_AT_ONCE;
-      this.#look();
-    }, LOAD_AGAIN_MS);
+  async #work(entry, loader, step) {
+    const { outcome, message } = await loader.run(entry, step);
+    if (this.closed) return;
+    if (outcome === 'gone') this.drop(entry.lease);
+    if (outcome === 'failed') entry.failed = message;
+    // Of one that is gone another comes in its place.
+    if (outcome === 'gone') this.fill();
+    else this.#look();
+    if (!entry.dropped) this.onChange(entry);
   }
 
   #close(entry, forever = true) {

@@ -77,7 +77,7 @@ class ReviewPane {
     this.#load();
     this.queue = new MaskQueue({
       wire: session.wire, decoder: this.decoder, task: session.task, mode: session.mode,
-      client: session.identity.client, promised: () => session.promised,
+      client: session.identity.client, spoken: () => session.spoken,
       onChange: () => this.#refresh(), onBlocked: (error) => session.block(error),
     });
     this.queue.fill();
@@ -157,6 +157,7 @@ class ReviewPane {
       farther: () => this.stage.zoom(0.8),
       grid: () => !this.adjudicating && this.session.trigger('page', 'grid'),
       flag: () => this.#openFlag(),
+      find: () => this.page.rail.find(),
       help: () => this.page.sheet.toggle(this.session.question),
     };
     if (!acts[name]) return false;
@@ -167,7 +168,9 @@ class ReviewPane {
 
   #choose(position, event) {
     const candidate = this.session.question?.candidates[position - 1];
+    // On some keyboards / is Shift and a digit.
     if (candidate) this.#decide('class', candidate.name, event);
+    else if (event.key === '/') this.page.rail.find();
   }
 
   #mayDecide() {
@@ -187,7 +190,6 @@ class ReviewPane {
     this.session.outbox.add(operation);
     this.queue.fill();
     this.#tell(outcome, className);
-    if (this.session.counts.decided === 1) remember('localStorage', HINT_KEY, 'seen');
   }
 
   #next(event) {
@@ -272,10 +274,17 @@ class ReviewPane {
 
   #result(operation, result) {
     if (result.status === 'refused') return this.#refused(operation, result);
-    if (operation.op === 'undo' && result.item) this.queue?.confirm(operation.lease, result.item);
+    if (operation.op === 'undo') this.#broughtBack(operation, result);
     if (result.feedback) this.#feedback(operation, result.feedback);
     if (this.verdict?.operation === operation) this.verdict.votes = result.votes ?? [];
     return this.#soon();
+  }
+
+  /** The mask of an undo is ours again, or has all the decisions it needs without mine. */
+  #broughtBack({ lease }, { item, message }) {
+    if (item) return this.queue?.confirm(lease, item);
+    if (this.queue?.drop(lease)) this.page.notices.add('plain', `Taken back. ${message}`, FEEDBACK_MS);
+    return this.queue?.fill();
   }
 
   #feedback(operation, { right, answer, note }) {

@@ -10,7 +10,7 @@ const REVIEW_KEYS = [
   ['Z Backspace', 'undo, again to go further back'], ['F', 'flag with a comment'],
   ['H', 'hold to hide the mask'], ['[ ]', 'fainter, stronger fill'], ['X', 'contour only'],
   ['V', 'crop or whole image'], ['+ −', 'zoom; the wheel zooms and dragging pans, too'],
-  ['G', 'the grid'], ['?', 'this sheet'],
+  ['/', 'find a class by its name, where there are more than keys'], ['G', 'the grid'], ['?', 'this sheet'],
 ];
 const EMPTY_WORDS = {
   starting: ['Getting your first masks …', ''],
@@ -35,13 +35,13 @@ class ReviewPage {
     Object.assign(this, { session, acts });
     this.stage = new Stage({ onView: () => this.#describeView() });
     this.shelf = new ExampleShelf(session.wire);
-    this.notices = new Notices();
+    this.notices = new Notices('1 … 9 say what the marked region shows · 0 none of these · U unsure · Z takes an answer back · ? all keys');
     this.sheet = new Sheet(REVIEW_KEYS, this.shelf);
     this.status = new StatusBar({ undo: acts.undo, retry: acts.retry });
     this.flag = new FlagField({ send: acts.flag, left: () => this.focusStage() });
     this.rail = new Rail({
       choose: (position, event) => this.#clicked({ name: 'class', position }, event),
-      shelf: this.shelf, others: this.#otherAnswers(),
+      shelf: this.shelf, others: this.#otherAnswers(), left: () => this.focusStage(),
     });
     this.title = el('h2', { class: 'question' });
     this.zoomText = el('span', { class: 'zoom' });
@@ -96,14 +96,13 @@ class ReviewPage {
 
   #arrange() {
     this.stage.node.append(
-      this.veil, this.chip, this.zoomText, this.votes.node, this.flag.node, this.notices.node,
+      this.veil, this.chip, this.zoomText, this.votes.node, this.flag.node,
     );
     return el(
       'div', { class: 'pane review', 'data-mode': this.session.mode },
       el('div', { class: 'top' }, this.title, this.#tools()),
-      hintLine('Press the number of the class that the marked region shows. The next mask comes at once; Z takes an answer back, ? shows all keys.'),
       el('div', { class: 'middle' }, this.stage.node, this.rail.node),
-      this.status.node, this.sheet.node,
+      this.notices.node, this.status.node, this.sheet.node,
     );
   }
 

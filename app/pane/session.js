@@ -30,7 +30,7 @@ class Session {
    * @param {{token: string, base?: string, task: string, mode: string, person?: string}} data
    * @param {(name: string, value: unknown) => void} trigger tells Streamlit
    * @param {{leases: () => string[], lost: (lease: string) => void, changed: () => void,
-   *          result: (operation: object, result: object) => void}} hooks
+   *          result: (operation: object, result: object) => void, leaving?: () => void}} hooks
    */
   constructor(data, trigger, hooks) {
     Object.assign(this, { trigger, hooks });
@@ -49,7 +49,7 @@ class Session {
     this.blocked = null;
     this.waitingForToken = false;
     this.closed = false;
-    this.active = performance.now();
+    this.active = Date.now();
     this.wire = new Wire(data.base ?? '', data.token, {
       askToken: () => this.trigger('token', Date.now()),
       onAnswer: (answer) => this.#answered(answer),
@@ -83,7 +83,7 @@ class Session {
   async loadQuestion() {
     while (!this.closed && !this.question && !this.blocked) {
       try {
-        this.question = await this.wire.get(`/review/task?task=${encodeURIComponent(this.task)}`);
+        this.question = await this.wire.get(`/review/task?task=${encodeURIComponent(this.task)}&mode=${this.mode}`);
       } catch (error) {
         if (error.kind !== 'network') this.block(error);
         else await new Promise((again) => setTimeout(again, START_AGAIN_MS));
@@ -133,6 +133,11 @@ class Session {
     return this.outbox.promised;
   }
 
+  /** What a claim names beside its own leases: what must not be handed out once more. */
+  get spoken() {
+    return [...this.promised, ...this.identity.given];
+  }
+
   /** Count a mask as painted. @param {number} pressed the key's time stamp, 0 where there was none */
   countPainted(lease, pressed) {
     const at = performance.now();
@@ -173,7 +178,8 @@ class Session {
     }
     if (outbox?.state === 'retrying') {
       const here = kept ? ` ${plural(kept, 'answer')} kept here;` : '';
-      return { mood: 'bad', text: `No connection:${here} trying again.${keeping}` };
+      const why = outbox.failedBy === 'unreachable' ? 'No connection' : 'The server has a problem';
+      return { mood: 'bad', text: `${why}:${here} trying again.${keeping}` };
     }
     if (kept > 0) return { mood: 'wait', text: `Saving ${kept} …${keeping}` };
     return { mood: 'good', text: `All saved${keeping ? `.${keeping}` : ''}` };
@@ -264,11 +270,10 @@ class Session {
   }
 
   async #renew() {
-    const away = document.visibilityState !== 'visible' || performance.now() - this.active > IDLE_MS;
+    const away = document.visibilityState !== 'visible' || Date.now() - this.active > IDLE_MS;
     if (away) return;
     const { client } = this.identity;
-    const promised = new Set(this.promised);
-    const held = this.hooks.leases().filter((lease) => !promised.has(lease));
+    const held = this.#free();
     this.outbox.adopt();
     if (held.length === 0) return;
     try {
@@ -282,36 +287,54 @@ class Session {
     }
   }
 
+  /** Leases that no operation under way needs. @returns {string[]} */
+  #free() {
+    const promised = new Set(this.promised);
+    return this.hooks.leases().filter((lease) => !promised.has(lease));
+  }
+
+  /** The page goes: others need not wait for the masks that nobody is deciding. */
+  #giveBack() {
+    const { client, place } = this.identity;
+    const free = this.#free();
+    // Should it be a reload, the release can come after the next page's first claim, and must not hit what that gets:
+    // the next page is another client, or knows what was given back.
+    if (this.promised.length === 0) forgetIdentity(place);
+    else remember('sessionStorage', keyOfGiven(client), free.join());
+    if (free.length > 0) this.wire.post('/review/release', { client, held: free }, { keepalive: true }).catch(() => {});
+  }
+
   #listen() {
+    // By the clock on the wall: the other one stands still while a computer sleeps. A jump of it renews once more.
     const moved = () => {
-      const slept = performance.now() - this.active > IDLE_MS;
-      this.active = performance.now();
+      const slept = Math.abs(Date.now() - this.active) > IDLE_MS;
+      this.active = Date.now();
       if (slept) this.#renew();
     };
     const awake = () => {
       if (document.visibilityState !== 'visible') return;
-      this.active = performance.now();
+      this.active = Date.now();
       this.outbox.retry();
       this.#renew();
     };
-    const leave = (event) => {
+    const leave = () => {
+      this.hooks.leaving?.();
       this.outbox.flush();
-      // Nothing is on its way, and the page will not come back: others need not wait for its masks. Should it be a
-      // reload, the next client is another one, whose leases this release cannot hit.
-      if (event.persisted || this.promised.length > 0) return;
-      const { client, place } = this.identity;
-      forgetIdentity(place);
-      this.wire.post('/review/release', { client, held: this.hooks.leases() }, { keepalive: true }).catch(() => {});
+      this.#giveBack();
     };
+    // A page that the browser had put aside has given its masks back.
+    const comeBack = (event) => event.persisted && this.#free().forEach((lease) => this.hooks.lost(lease));
     const online = () => this.outbox.retry();
     for (const sign of ['keydown', 'pointermove']) window.addEventListener(sign, moved, true);
     document.addEventListener('visibilitychange', awake);
     window.addEventListener('pagehide', leave);
+    window.addEventListener('pageshow', comeBack);
     window.addEventListener('online', online);
     this.stopListening = () => {
       for (const sign of ['keydown', 'pointermove']) window.removeEventListener(sign, moved, true);
       document.removeEventListener('visibilitychange', awake);
       window.removeEventListener('pagehide', leave);
+      window.removeEventListener('pageshow', comeBack);
       window.removeEventListener('online', online);
     };
   }

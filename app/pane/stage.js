@@ -9,7 +9,14 @@
 const CROP_FACTOR = 1.5;
 const CROP_LEAST_PX = 48;
 const SCALE_MOST = 24;
-const CONTOUR_PX = 2;
+
+/** The middle of the fingers on a stage, and how far the first two are apart. @param {Map<number, number[]>} held */
+function gripOf(held) {
+  const points = [...held.values()].slice(0, 2);
+  const middle = (axis) => points.reduce((sum, point) => sum + point[axis], 0) / points.length;
+  const [one, other] = points;
+  return { x: middle(0), y: middle(1), span: other ? Math.hypot(one[0] - other[0], one[1] - other[1]) : 0 };
+}
 
 class Stage {
   /** @param {{onView: () => void}} hooks */
@@ -139,43 +146,44 @@ class Stage {
     };
   }
 
-  #drawPhoto({ scale, left, top }) {
-    const { context, canvas, picture } = this;
-    // Only the part that is seen: the browser would otherwise scale all of it.
-    const x = Math.max(0, Math.floor(-left / scale));
-    const y = Math.max(0, Math.floor(-top / scale));
-    const right = Math.min(picture.photo.width, Math.ceil((canvas.width - left) / scale));
-    const bottom = Math.min(picture.photo.height, Math.ceil((canvas.height - top) / scale));
+  #drawPhoto(placing) {
+    const { picture, item } = this;
+    const [height, width] = item.size_hw;
+    this.#drawPart(picture.photo, { left: 0, top: 0, width, height }, placing);
+    if (picture.detail) this.#drawPart(picture.detail, picture.detailArea, placing);
+  }
+
+  /** Draw what is seen of a bitmap of an area of the photo: the browser would otherwise scale all of it. */
+  #drawPart(bitmap, area, { scale, left, top }) {
+    const { context, canvas } = this;
+    const [across, down] = [bitmap.width / area.width, bitmap.height / area.height];
+    const x = Math.max(0, Math.floor((-left / scale - area.left) * across));
+    const y = Math.max(0, Math.floor((-top / scale - area.top) * down));
+    const right = Math.min(bitmap.width, Math.ceil(((canvas.width - left) / scale - area.left) * across));
+    const bottom = Math.min(bitmap.height, Math.ceil(((canvas.height - top) / scale - area.top) * down));
     if (right <= x || bottom <= y) return;
     context.imageSmoothingEnabled = true;
     context.drawImage(
-      picture.photo, x, y, right - x, bottom - y,
-      left + x * scale, top + y * scale, (right - x) * scale, (bottom - y) * scale,
+      bitmap, x, y, right - x, bottom - y,
+      left + (area.left + x / across) * scale, top + (area.top + y / down) * scale,
+      ((right - x) / across) * scale, ((bottom - y) / down) * scale,
     );
   }
 
   #drawMask({ scale, left, top }) {
     const { context, picture, item, look } = this;
-    const x = left + item.box[1] * scale;
-    const y = top + item.box[0] * scale;
+    const [boxTop, boxLeft, boxBottom, boxRight] = item.box;
+    const box = {
+      left: left + boxLeft * scale, top: top + boxTop * scale,
+      width: (boxRight - boxLeft) * scale, height: (boxBottom - boxTop) * scale,
+    };
     if (!look.contourOnly && look.opacity > 0) {
       context.globalAlpha = look.opacity;
       context.imageSmoothingEnabled = false;
-      context.drawImage(picture.fill, x, y, picture.fill.width * scale, picture.fill.height * scale);
+      context.drawImage(picture.fill, box.left, box.top, box.width, box.height);
       context.globalAlpha = 1;
     }
-    context.setTransform(scale, 0, 0, scale, x, y);
-    context.lineCap = 'square';
-    // A dark edge under the coloured one: seen on bright and on dark photos.
-    this.#stroke('rgba(0, 0, 0, 0.7)', (CONTOUR_PX + 2) * this.ratio / scale);
-    this.#stroke(`rgb(${MASK_COLOUR})`, (CONTOUR_PX * this.ratio) / scale);
-    context.setTransform(1, 0, 0, 1, 0, 0);
-  }
-
-  #stroke(colour, width) {
-    this.context.strokeStyle = colour;
-    this.context.lineWidth = width;
-    this.context.stroke(this.picture.outline);
+    drawContour(context, picture, box, this.ratio);
   }
 
   #drawInset(placing) {
@@ -229,27 +237,36 @@ class Stage {
     return Object.keys(cost).reduce((best, corner) => (cost[corner] < cost[best] ? corner : best));
   }
 
+  /** One finger moves the view, two zoom it as well. */
+  #follow(before, after) {
+    const { left, top } = this.canvas.getBoundingClientRect();
+    this.view.dx += (after.x - before.x) * this.ratio;
+    this.view.dy += (after.y - before.y) * this.ratio;
+    if (before.span > 0) this.zoom(after.span / before.span, (after.x - left) * this.ratio, (after.y - top) * this.ratio);
+    this.soon();
+  }
+
   #listen() {
     const { canvas } = this;
-    let held = null;
     canvas.addEventListener('wheel', (event) => {
       event.preventDefault();
       const { left, top } = canvas.getBoundingClientRect();
       const at = [(event.clientX - left) * this.ratio, (event.clientY - top) * this.ratio];
       this.zoom(Math.exp(-event.deltaY / 400), ...at);
     }, { passive: false });
+    /** Where each finger, or the mouse, was last. */
+    const held = new Map();
     canvas.addEventListener('pointerdown', (event) => {
-      held = [event.clientX, event.clientY];
+      held.set(event.pointerId, [event.clientX, event.clientY]);
       canvas.setPointerCapture(event.pointerId);
     });
     canvas.addEventListener('pointermove', (event) => {
-      if (!held || !this.picture) return;
-      this.view.dx += (event.clientX - held[0]) * this.ratio;
-      this.view.dy += (event.clientY - held[1]) * this.ratio;
-      held = [event.clientX, event.clientY];
-      this.soon();
+      if (!held.has(event.pointerId) || !this.picture) return;
+      const before = gripOf(held);
+      held.set(event.pointerId, [event.clientX, event.clientY]);
+      this.#follow(before, gripOf(held));
     });
-    for (const end of ['pointerup', 'pointercancel']) canvas.addEventListener(end, () => (held = null));
+    for (const end of ['pointerup', 'pointercancel']) canvas.addEventListener(end, (event) => held.delete(event.pointerId));
     canvas.addEventListener('dblclick', () => {
       this.view = { zoom: 1, dx: 0, dy: 0 };
       this.soon();

@@ -2,8 +2,8 @@
  * Who this tab is, and what time it is.
  *
  * A client is one browser tab on one task. Its id lives in sessionStorage, so that a tab that was
- * reloaded with answers on their way gets its own leases back; one that leaves with none gives them
- * back and forgets the id. A duplicated tab copies sessionStorage: a lock that the living tab holds
+ * reloaded with answers on their way can go on where it was; one that leaves with none forgets the id.
+ * Either gives back the masks that nobody is deciding. A duplicated tab copies sessionStorage: a lock that the living tab holds
  * tells the copy that the id is taken.
  */
 
@@ -73,10 +73,16 @@ function forgetIdentity(place) {
   }
 }
 
+/** The leases that the last page of this tab gave back as it left. */
+function keyOfGiven(client) {
+  return `mseg-curate:given:${client}`;
+}
+
 /**
  * The id of this tab for one person, task and mode.
  * @param {string} place person, task and mode
- * @returns {Promise<{client: string, box: string, place: string, release: () => void}>}
+ * @returns {Promise<{client: string, box: string, place: string, given: string[], release: () => void}>}
+ *   `given`: leases that this client has given back, which the server may not have taken yet
  */
 async function takeIdentity(place) {
   const key = keyOfPlace(place);
@@ -85,10 +91,16 @@ async function takeIdentity(place) {
   if (known && navigator.locks) {
     const box = `${place}|${known}`;
     const release = await holdLock(lockOf(box), LOCK_WAIT_MS);
-    if (release) return { client: known, box, place, release };
+    if (release) return { client: known, box, place, given: givenBy(known), release };
   }
   const client = newToken();
   remember('sessionStorage', key, client);
   const box = `${place}|${client}`;
-  return { client, box, place, release: (await holdLock(lockOf(box), 0)) ?? (() => {}) };
+  return { client, box, place, given: [], release: (await holdLock(lockOf(box), 0)) ?? (() => {}) };
+}
+
+/** @returns {string[]} */
+function givenBy(client) {
+  const kept = recall('sessionStorage', keyOfGiven(client));
+  return kept ? kept.split(',') : [];
 }

@@ -7,9 +7,9 @@
  */
 
 const REQUEST_LIMIT_MS = 20_000;
+/** A photo of some megabytes over a slow line takes its time. */
+const PICTURE_LIMIT_MS = 180_000;
 const TOKEN_AGAIN_MS = 5_000;
-/** How long a picture that did not come is left alone. */
-const LOAD_AGAIN_MS = 700;
 
 class WireError extends Error {
   /** @param {string} kind @param {string} reason @param {string} message */
@@ -68,18 +68,25 @@ class Wire {
 
   /** @param {'high'|'low'|'auto'} [priority] @returns {Promise<Blob>} */
   async blob(path, priority = 'auto') {
-    return (await this.#send(path, { priority })).blob();
+    return (await this.picture(path, priority)).blob;
   }
 
-  /** The response itself, for those who read its headers. */
-  async respond(path) {
-    return this.#send(path, {});
+  /** A picture with the headers that came with it. @returns {Promise<{blob: Blob, headers: Headers}>} */
+  async picture(path, priority = 'auto') {
+    const response = await this.#send(path, { priority, limit: PICTURE_LIMIT_MS });
+    const blob = await response.blob().catch(() => {
+      throw new WireError('network', 'unreachable', 'The picture broke off on its way.');
+    });
+    // The page of a proxy or of a hotel, with status 200.
+    if (!blob.type.startsWith('image/')) throw new WireError('network', 'unreadable', 'The server sent no picture.');
+    return { blob, headers: response.headers };
   }
 
   async #json(response) {
-    const answer = await response.json().catch(() => {
+    const answer = await response.json().catch(() => null);
+    if (answer === null || typeof answer !== 'object') {
       throw new WireError('network', 'unreadable', 'The answer of the server could not be read.');
-    });
+    }
     if (answer.token) this.setToken(answer.token);
     this.hooks.onAnswer(answer);
     return answer;
@@ -96,9 +103,9 @@ class Wire {
     }
   }
 
-  async #fetch(path, options, token) {
+  async #fetch(path, { limit = REQUEST_LIMIT_MS, ...options }, token) {
     const headers = { ...options.headers, Authorization: `Bearer ${token}` };
-    const signal = AbortSignal.timeout(REQUEST_LIMIT_MS);
+    const signal = AbortSignal.timeout(limit);
     try {
       return await fetch(this.base + path, { ...options, headers, signal });
     } catch {
@@ -107,9 +114,10 @@ class Wire {
   }
 
   async #failure(response) {
-    const body = await response.json().catch(() => ({}));
+    const body = (await response.json().catch(() => null)) ?? {};
     const kind = KIND_OF_STATUS[response.status] ?? 'network';
-    return new WireError(kind, body.error ?? '', body.message ?? `The server said ${response.status}.`);
+    const reason = response.status === 500 ? 'failed' : body.error ?? '';
+    return new WireError(kind, reason, body.message ?? `The server said ${response.status}.`);
   }
 
   /** Ask the page for a token, again and again until one comes: the ask itself can be lost. */

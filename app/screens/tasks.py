@@ -8,6 +8,7 @@ from dataclasses import asdict
 import streamlit as st
 
 from app import frame
+from app.counted import count_now_and_then
 from app.gold_forms import show_gold
 from app.notices import say_done, show_done
 from app.plain import as_text, percent
@@ -33,7 +34,7 @@ def show() -> None:
     """Show the page."""
     st.title("Tasks")
     show_done()
-    found = all_progress(frame.store())
+    found = count_now_and_then(frame.store(), all_progress)
     if found:
         _show_table(found)
     else:
@@ -42,7 +43,8 @@ def show() -> None:
         return
     if found:
         st.header("Look after a task")
-        chosen = st.selectbox("Task", [progress.task.name for progress in found])
+        names = [progress.task.name for progress in found]
+        chosen = st.selectbox("Task", names, key="task", bind="query-params")
         progress = next(p for p in found if p.task.name == chosen)
         _show_status(progress)
         places = st.tabs(["Options", "Definitions", "Gold", "Agreement", "People"])
@@ -53,7 +55,9 @@ def show() -> None:
         ):
             with place:
                 section(progress)
-    _show_making()
+    st.header("Make a task")
+    with st.expander("A new task", expanded=not found):
+        _show_making()
 
 
 # --- the table ------------------------------------------------------------------------------------
@@ -80,7 +84,12 @@ def _show_table(found: list[TaskProgress]) -> None:
         for progress in found
     ]
     done = st.column_config.ProgressColumn(format="percent", min_value=0.0, max_value=1.0)
-    show_rows(rows, about="Tasks, how far they are, and what they cost", columns={"Done": done})
+    show_rows(
+        rows,
+        about="Tasks, how far they are, and what they cost",
+        columns={"Done": done},
+        pinned="Task",
+    )
     st.caption(
         "Hours are those of timed decisions, one that took over a minute counted as a minute. Hours to come reckon "
         "with the median; disagreement makes more."
@@ -336,7 +345,6 @@ def _show_people(progress: TaskProgress) -> None:
 
 
 def _show_making() -> None:
-    st.header("Make a task")
     found = split_classes(frame.store())
     if not found:
         st.write("No mapping of a dataset with pixels has a class that must be split.")

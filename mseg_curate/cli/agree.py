@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,8 +34,10 @@ def task_agreement(db: Path, task_name: str, resamples: int, seed: int, as_json:
 
     from mseg_curate.agreement import measure_agreement
     from mseg_curate.store import Store
+    from mseg_curate.store.chores import finish_chores
 
     with Store.open(db) as store:
+        finish_chores(store, now=time.time())
         report = measure_agreement(store, task_name, seed=seed, resamples=resamples)
     if as_json:
         say(json.dumps(_plain(asdict(report)), indent=2, ensure_ascii=False, allow_nan=False))
@@ -49,7 +52,8 @@ def _print(report: AgreementReport) -> None:
     )
     say(f"Krippendorff's alpha\t{_coefficient(report.alpha)}")
     say(f"Fleiss' kappa\t{_coefficient(report.fleiss)}")
-    say("annotator\tvotes\tunsure\taccuracy (Dawid-Skene)")
+    known = f", with {report.known:,} gold masks" if report.known else ""
+    say(f"annotator\tvotes\tunsure\taccuracy (Dawid-Skene{known})")
     for who in report.annotators:
         say(f"{who.name}\t{who.votes:,}\t{who.unsure:,}\t{_share(who.accuracy)}")
     say("two annotators\tCohen's kappa")
@@ -61,6 +65,13 @@ def _print(report: AgreementReport) -> None:
     say("confused\tpairs of votes")
     for times, first, second in _confusions(report):
         say(f"{first}, {second}\t{times:,}")
+    if report.pairs_left_out:
+        say(f"{report.pairs_left_out:,} more pairs share fewer masks or are confused less often")
+    if report.first_votes is not None:
+        say(
+            f"coefficients and confusions are of the first {report.first_votes} votes of each mask: "
+            "masks whose votes disagreed got more"
+        )
     say(f"{report.level:.0%} intervals, {report.resamples:,} resamples of the masks")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 
 import click
 
@@ -126,6 +127,8 @@ def dataset_add(
                 say(f"  note: the taxonomy's column {name} does not fit: {error.what}")
             if by_column is not None:
                 say(f"  mapped by the taxonomy's column {name}: revision {by_column.revision}")
+            elif added.is_new:
+                say(f"next: mseg-curate mapping draft {quote(name)} > {quote(name)}.tsv")
 
 
 @dataset.command("list")
@@ -171,12 +174,19 @@ def mapping_import(db: Path, dataset_name: str, file: Path, note: str, author: s
     """Store the mapping file FILE as a new revision for DATASET."""
     from mseg_curate.map_classes import import_mapping
     from mseg_curate.store import Store
+    from mseg_curate.tasks import all_tasks
 
     with Store.open(db) as store:
         done = import_mapping(store, dataset_name, path=file, author=author, note=note, now=now())
+        asked = {row.source_class for row in all_tasks(store) if row.dataset == dataset_name}
     say(f"{dataset_name}: mapping revision {done.revision}{'' if done.is_new else ' (unchanged)'}")
     for line in done.default_notes:
         say(f"  {line}")
+    unasked = [entry.source for entry in done.splits if entry.source not in asked]
+    if unasked:
+        words = f"--dataset {quote(dataset_name)} --class {quote(unasked[0])}"
+        more = f", and so for {len(unasked) - 1} more" if len(unasked) > 1 else ""
+        say(f"next: mseg-curate task make NAME {words}{more}")
 
 
 @mapping.command("export")
@@ -195,12 +205,15 @@ def mapping_export(db: Path, dataset_name: str) -> None:
 @store_option
 @click.argument("sql")
 def query(db: Path, sql: str) -> None:
-    """Run one SELECT on the store, read-only, and print it tab-separated."""
+    """Run one SELECT on the store, read-only, and print it tab-separated.
+
+    Line breaks, tabs and other characters that are no print are written out as in `\\n`.
+    """
+    from mseg_curate.cli.words import in_one_cell
     from mseg_curate.store import Store
     from mseg_curate.store.engine import run_query
 
     with Store.open(db) as store:
         header, rows = run_query(store, sql)
-    say("\t".join(header))
-    for row in rows:
-        say("\t".join("" if cell is None else str(cell) for cell in row))
+    for row in (header, *rows):
+        say("\t".join(in_one_cell(cell) for cell in row))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
+from shlex import quote
 
 import click
 
-from mseg_curate.cli.edge import FOLDER, cli, now, say, store_option
+from mseg_curate.cli.edge import FOLDER, add_aside, cli, now, say, store_option
 
 
 @cli.group()
@@ -67,20 +69,32 @@ def task_make(
         f"task {name}: {made.task.masks:,} masks in {made.images:,} images ({made.area_px:,} px); "
         f"candidates {', '.join(made.task.candidates)}"
     )
+    say(
+        "next: mseg-curate review; "
+        f"`mseg-curate task describe {quote(name)} FILE` tells annotators what the candidates are"
+    )
 
 
 @task.command("show")
 @store_option
 @click.argument("name")
-def task_show(db: Path, name: str) -> None:
-    """Print the masks of a task as a CSV file of decisions, to be filled in and imported."""
+@click.option(
+    "--contested", is_flag=True, help="Only contested masks, for a curator to adjudicate."
+)
+def task_show(db: Path, name: str, contested: bool) -> None:
+    """Print the masks of a task as a CSV file of decisions, to be filled in and imported.
+
+    Rows whose outcome is left empty are passed over by `decisions import`.
+    """
     import sys
 
     from mseg_curate.store import Store
     from mseg_curate.tasks import write_questions
 
     with Store.open(db) as store:
-        write_questions(store, name, out=sys.stdout)
+        count = write_questions(store, name, out=sys.stdout, contested=contested)
+    if not count:
+        add_aside(f"no mask of {name} is contested")
 
 
 @task.command("list")
@@ -91,8 +105,13 @@ def task_list(db: Path) -> None:
     from mseg_curate.tasks import all_tasks
 
     with Store.open(db) as store:
-        for row in all_tasks(store):
-            say(f"{row.name}\t{row.dataset}\t{row.source_class}\t{row.masks} masks\t{row.status}")
+        found = all_tasks(store)
+    if not found:
+        add_aside(
+            "no task yet; make one: mseg-curate task make NAME --dataset DATASET --class CLASS"
+        )
+    for row in found:
+        say(f"{row.name}\t{row.dataset}\t{row.source_class}\t{row.masks} masks\t{row.status}")
 
 
 @cli.group()
@@ -119,6 +138,8 @@ def decisions_import(db: Path, source: Path, simulated: bool) -> None:
             done = import_csv(store, source, kind=kind, now=now())
     known = done.read - done.new
     say(f"{done.new:,} decisions imported, {known:,} were there already")
+    if done.unanswered:
+        say(f"  {done.unanswered:,} rows have no outcome yet and were passed over")
     if done.new:
         say("next: mseg-curate resolve")
 
@@ -208,12 +229,18 @@ def resolve(
     from mseg_curate.core.consensus import parse_policy
     from mseg_curate.resolve import resolve_masks
     from mseg_curate.store import Store
+    from mseg_curate.store.chores import finish_chores
 
     policy = None if policy_text is None else parse_policy(policy_text)
     with Store.open(db) as store:
+        finish_chores(store, now=time.time())
         done = resolve_masks(store, policy=policy, min_agreement=min_agreement, as_of=as_of)
     say(
         f"as of decision {done.as_of_decision}: {done.resolved:,} masks resolved, "
         f"{done.contested:,} contested, {done.ignored:,} ignored, "
         f"{done.open:,} open under the quorum ({done.policy})"
     )
+    if done.resolved and as_of is None:
+        say("next: mseg-curate export --arm relabeled --out FOLDER")
+    elif not done.as_of_decision:
+        say("next: mseg-curate review, or mseg-curate decisions import FILE")

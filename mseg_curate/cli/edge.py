@@ -19,6 +19,7 @@ __all__ = [
     "ARMS",
     "FILE",
     "FOLDER",
+    "add_aside",
     "author_option",
     "cli",
     "main",
@@ -75,6 +76,11 @@ def say(line: str) -> None:
     click.echo(line)
 
 
+def add_aside(line: str) -> None:
+    """Tell whoever watches what to do about an empty answer; standard output holds the answer alone."""
+    click.echo(line, err=True)
+
+
 def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
@@ -97,7 +103,25 @@ def author_option(command: Command) -> Command:
     )(command)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class _Command(click.Command):
+    """A command that takes words of text only: bytes that are no UTF-8 name nothing in a store."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        for param in self.params:
+            value = ctx.params.get(param.name or "")
+            if isinstance(value, str) and any("\ud800" <= letter <= "\udfff" for letter in value):
+                raise click.BadParameter("is no text in UTF-8", ctx=ctx, param=param)
+        return super().invoke(ctx)
+
+
+class _Group(click.Group):
+    command_class = _Command
+    group_class = type
+
+
+@click.group(
+    cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(__version__, prog_name="mseg-curate")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def cli(debug: bool) -> None:

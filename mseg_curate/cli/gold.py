@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from shlex import quote
 
 import click
 
-from mseg_curate.cli.edge import FILE, author_option, cli, say, store_option
+from mseg_curate.cli.edge import FILE, add_aside, author_option, cli, say, store_option
 
 _KIND = click.option(
     "--kind", type=click.Choice(["evaluation", "training"]), default="evaluation", show_default=True
@@ -55,6 +56,26 @@ def gold_propose(db: Path, task_name: str, count: int) -> None:
     with Store.open(db) as store:
         proposals = propose_gold(store, task_name, count)
     write_proposals(proposals, out=sys.stdout)
+    if not proposals:
+        add_aside(
+            f"no mask of {task_name} has two votes that agree, or an adjudication; any mask can be gold: fill in rows "
+            f"of `mseg-curate task show {quote(task_name)}`, then `mseg-curate gold add`"
+        )
+
+
+@gold.command("export")
+@store_option
+@click.argument("task_name", metavar="TASK")
+@_KIND
+def gold_export(db: Path, task_name: str, kind: str) -> None:
+    """Print the active gold of TASK as the CSV file that `gold add` reads."""
+    import sys
+
+    from mseg_curate.gold import write_gold
+    from mseg_curate.store import Store
+
+    with Store.open(db) as store:
+        write_gold(store, task_name, kind=kind, out=sys.stdout)
 
 
 @gold.command("retire")
@@ -123,6 +144,10 @@ def gold_list(db: Path, task_name: str, show_all: bool, scores: bool) -> None:
                 say(f"{score.annotator}\t{counts}\t{share_in_words(score.accuracy)}")
             return
         lines = list_gold(store, task_name)
+        if not lines:
+            add_aside(
+                f"no gold yet; mseg-curate gold propose {quote(task_name)} finds masks for it"
+            )
         say("split\tsequence\timage\tsegment\toutcome\tkind\tshown\tright\tadded by\tretired")
         for line in lines:
             if line.retired_at is None or show_all:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from mseg_curate.cli.edge import author_option, cli, say, store_option
+from mseg_curate.cli.edge import add_aside, author_option, cli, say, store_option
 
 _ROLE = click.Choice(["annotator", "curator", "admin"])
 _NOTE = click.option("--note", required=True, help="The reason; others will read it.")
@@ -29,6 +29,8 @@ def annotator_list(db: Path) -> None:
 
     with Store.open(db) as store:
         records = describe_people(store)
+    if not records:
+        add_aside("nobody yet; add somebody: mseg-curate annotator add NAME --role admin")
     say(
         "name\trole\tstatus\tdecisions\taccuracy on gold (95 %)\tagreement with others\tmedian s\t"
         "decisions an hour\tgold seen\tgrid share\tlast decision\tlast event"
@@ -55,15 +57,11 @@ def annotator_list(db: Path) -> None:
 @author_option
 def annotator_add(db: Path, name: str, role: str, login: str | None, author: str) -> None:
     """Add an annotator, or give NAME a role or an identity."""
-    from mseg_curate.annotators import set_login, set_role, sign_in_person
+    from mseg_curate.annotators import add_annotator
     from mseg_curate.store import Store
 
     with Store.open(db) as store:
-        person = sign_in_person(store, name, now=time.time())
-        if role not in (person.role, "annotator"):
-            person = set_role(store, person.name, role=role, by=author, now=time.time())
-        if login is not None:
-            set_login(store, person.name, login=login, by=author, now=time.time())
+        person = add_annotator(store, name, role=role, login=login, by=author, now=time.time())
     say(f"{person.name}: {person.role}, {person.status}")
 
 
@@ -156,7 +154,7 @@ def annotator_link(db: Path, name: str, url: str) -> None:
         person = find_named(store, name)
         if person is None:
             raise StoreError(
-                f"no annotator {name!r} in the store; add one: `mseg-curate annotator add {name}`"
+                f"no annotator {name!r} in the store; add one: `mseg-curate annotator add {name!r}`"
             )
         token = mint_link(store.path, person.id, now=time.time())
     say(f"{url.rstrip('/')}/review/link/{token}")

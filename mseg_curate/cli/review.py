@@ -30,9 +30,20 @@ from mseg_curate.cli.edge import cli, say, store_option
     metavar="NAME",
     help="A name under which browsers reach the server; several times for several.",
 )
+@click.option(
+    "--base-path",
+    default="",
+    metavar="PATH",
+    help="The path that the review lives below, where a proxy serves other things beside it, such as /masks.",
+)
 @click.option("--no-browser", is_flag=True, help="Only print the address.")
 def review(
-    db: Path, port: int | None, address: str, host_names: tuple[str, ...], no_browser: bool
+    db: Path,
+    port: int | None,
+    address: str,
+    host_names: tuple[str, ...],
+    base_path: str,
+    no_browser: bool,
 ) -> None:
     """Open the review of masks in a browser; Ctrl-C ends it."""
     from app.serve import serve_review
@@ -43,6 +54,7 @@ def review(
             address=address,
             port=port,
             host_names=host_names,
+            base_path=base_path,
             open_browser=not no_browser,
             say=say,
         )

@@ -1,14 +1,19 @@
-"""Commands that steer a task while it runs, and show how far it is; flags, too."""
+"""Commands that steer a task while it runs, and show how far it is."""
 
 from __future__ import annotations
 
 import time
 from pathlib import Path
+from shlex import quote
+from typing import TYPE_CHECKING
 
 import click
 
 from mseg_curate.cli.decide import task
-from mseg_curate.cli.edge import FILE, author_option, cli, say, store_option
+from mseg_curate.cli.edge import FILE, say, store_option
+
+if TYPE_CHECKING:
+    from mseg_curate.store import Store
 
 # --- open or not, and options ---------------------------------------------------------------------
 
@@ -89,13 +94,18 @@ def task_set(db: Path, task_name: str, **options: object) -> None:
 @task.command("describe")
 @store_option
 @click.argument("task_name", metavar="TASK")
-@click.argument("file", type=FILE)
-def task_describe(db: Path, task_name: str, file: Path) -> None:
-    """Say what the candidates of TASK are, from a TSV file with class and definition."""
-    from mseg_curate.steer import describe_candidates, read_definitions
+@click.argument("file", type=FILE, required=False)
+def task_describe(db: Path, task_name: str, file: Path | None) -> None:
+    """Say what the candidates of TASK are, from a TSV file with class and definition; without one, print it."""
+    from mseg_curate.steer import definitions_of, describe_candidates, read_definitions
     from mseg_curate.store import Store
 
     with Store.open(db) as store:
+        if file is None:
+            say("class\tdefinition")
+            for name, text in definitions_of(store, task_name).items():
+                say(f"{name}\t{text}")
+            return
         count = describe_candidates(store, task_name, read_definitions(file))
     say(f"{task_name}: {count} candidates described")
 
@@ -119,6 +129,24 @@ def task_example_add(db: Path, task_name: str, file: Path) -> None:
     say(f"{task_name}: {count} examples added")
 
 
+@task_example.command("list")
+@store_option
+@click.argument("task_name", metavar="TASK")
+def task_example_list(db: Path, task_name: str) -> None:
+    """Print the examples of TASK as the CSV file that `task example add` reads."""
+    import csv
+    import sys
+
+    from mseg_curate.steer import list_examples
+    from mseg_curate.store import Store
+
+    with Store.open(db) as store:
+        found = list_examples(store, task_name)
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(("split", "sequence", "image", "segment", "class"))
+    writer.writerows(found)
+
+
 @task_example.command("clear")
 @store_option
 @click.argument("task_name", metavar="TASK")
@@ -136,41 +164,64 @@ def task_example_clear(db: Path, task_name: str, candidate: str | None) -> None:
 # --- what comes first -----------------------------------------------------------------------------
 
 
-@task.command("suggest")
-@store_option
-@click.argument("task_name", metavar="TASK")
-@click.argument("file", type=FILE)
-@click.option("--source", help="What made the suggestions.  [default: the file's name]")
-def task_suggest(db: Path, task_name: str, file: Path, source: str | None) -> None:
-    """Group the grid of TASK by a model: a CSV file with split, image, segment, class, score."""
-    from mseg_curate.steer import suggest_classes
-    from mseg_curate.store import Store
-
-    with Store.open(db) as store:
-        count = suggest_classes(store, task_name, file, source=source or file.name)
-    say(f"{task_name}: {count:,} masks have a suggestion from {source or file.name}")
-
-
 @task.command("prioritise")
 @store_option
 @click.argument("task_name", metavar="TASK")
 @click.argument("file", type=FILE, required=False)
 @click.option("--contested-first", is_flag=True, help="Masks on which votes disagree come first.")
-def task_prioritise(db: Path, task_name: str, file: Path | None, contested_first: bool) -> None:
+@click.option(
+    "--suspicious",
+    is_flag=True,
+    help="Masks that a model's suggestions make doubtful come first, then those it is unsure of.",
+)
+@click.option("--by-chance", is_flag=True, help="No mask comes first any more.")
+def task_prioritise(
+    db: Path,
+    task_name: str,
+    file: Path | None,
+    contested_first: bool,
+    suspicious: bool,
+    by_chance: bool,
+) -> None:
     """Hand out masks of TASK in the order of a CSV file with split, image, segment, rank."""
     from mseg_curate.errors import InputError
-    from mseg_curate.steer import prioritise_disputed, prioritise_masks
+    from mseg_curate.steer import prioritise_by_chance, prioritise_disputed, prioritise_masks
     from mseg_curate.store import Store
 
-    if contested_first == (file is not None):
-        raise InputError("what comes first?", expected="a FILE or --contested-first, one of them")
+    if contested_first + suspicious + by_chance + (file is not None) != 1:
+        raise InputError(
+            "what comes first?",
+            expected="a FILE, --contested-first, --suspicious or --by-chance, one of them",
+        )
     with Store.open(db) as store:
+        if by_chance:
+            prioritise_by_chance(store, task_name)
+            say(f"{task_name}: masks are handed out by chance again")
+            return
+        if suspicious:
+            _prioritise_suspicious(store, task_name)
+            return
         count = (
             prioritise_disputed(store, task_name)
             if file is None
             else prioritise_masks(store, task_name, file)
         )
     say(f"{task_name}: {count:,} masks have a place of their own in the queue")
+
+
+def _prioritise_suspicious(store: Store, task_name: str) -> None:
+    from mseg_curate.suspect import prioritise_suspicious
+
+    found = prioritise_suspicious(store, task_name)
+    say(f"{task_name}: {found.masks:,} masks have a place of their own in the queue")
+    say(f"  {found.doubted:,} are probably decided wrongly, the most doubtful first")
+    say(f"  {found.undecided:,} have no answer, the most uncertain first")
+    say(f"  {found.believed:,} are probably decided rightly, the most doubtful first")
+    if found.settled:
+        say(
+            f"  {found.settled:,} of the first have all the decisions that the task asks for; "
+            f"`mseg-curate task set {quote(task_name)} --redundancy N --max-redundancy N` asks for more"
+        )
 
 
 # --- how far --------------------------------------------------------------------------------------
@@ -202,46 +253,3 @@ def task_progress(db: Path, task_name: str | None) -> None:
         for person in progress.people:
             pace = "" if person.median_s is None else f"\tmedian {person.median_s:.1f} s"
             say(f"  {person.annotator}\t{person.decisions:,} decisions\t{person.hours:.2f} h{pace}")
-
-
-# --- flags ----------------------------------------------------------------------------------------
-
-
-@cli.group()
-def flag() -> None:
-    """See to what annotators remarked on masks."""
-
-
-@flag.command("list")
-@store_option
-@click.option("--task", "task_name", help="Of this task only.")
-@click.option("--all", "show_all", is_flag=True, help="Also the closed ones.")
-def flag_list(db: Path, task_name: str | None, show_all: bool) -> None:
-    """List the open flags, the oldest first."""
-    from mseg_curate.cli.words import in_one_line
-    from mseg_curate.flags import list_flags
-    from mseg_curate.store import Store
-
-    with Store.open(db) as store:
-        found = list_flags(store, task=task_name, closed=show_all)
-    say("flag\ttask\tdataset\tsplit\tsequence\timage\tsegment\tannotator\tat\tcomment\tclosed by")
-    for row in found:
-        comment = in_one_line(row.comment)
-        say(
-            f"{row.id}\t{row.task}\t{row.dataset}\t{row.split}\t{row.sequence}\t{row.image}\t{row.segment}\t"
-            f"{row.annotator}\t{row.created_at}\t{comment}\t{row.closed_by or ''}"
-        )
-
-
-@flag.command("close")
-@store_option
-@click.argument("number", type=click.IntRange(1, 2**63 - 1))
-@author_option
-def flag_close(db: Path, number: int, author: str) -> None:
-    """Close the flag NUMBER: it was seen to."""
-    from mseg_curate.flags import close_flag
-    from mseg_curate.store import Store
-
-    with Store.open(db) as store:
-        close_flag(store, number, by=author, now=time.time())
-    say(f"flag {number} is closed")

@@ -188,16 +188,19 @@ def count_vote_pairs(counts: Integers) -> Integers:
     return counts.T @ counts - np.diag(counts.sum(axis=0))
 
 
-def tables_of_pairs(votes: VoteTable) -> dict[tuple[int, int], Integers]:
+def tables_of_pairs(
+    votes: VoteTable, *, most: int | None = None
+) -> tuple[dict[tuple[int, int], Integers], int]:
     """Return a table for `cohen_kappa` for every two annotators who share a mask, keyed by their numbers, lower first.
 
+    With `most`, only of so many pairs, those who share the most masks; also returns how many pairs that leaves out.
     Raises InputError where an annotator has two votes on a mask.
     """
     order = np.lexsort((votes.annotator, votes.mask))
     mask, annotator, answer = votes.mask[order], votes.annotator[order], votes.answer[order]
     if ((mask[1:] == mask[:-1]) & (annotator[1:] == annotator[:-1])).any():
         raise InputError("votes of pairs of annotators", expected="one vote a mask and annotator")
-    keys: list[Integers] = []
+    keys: list[Integers] = [np.zeros(0, np.int64)]
     ahead = 1
     # Votes of a mask stand together: those 1, 2, … places on are its pairs.
     while ahead < len(mask) and (same := mask[ahead:] == mask[:-ahead]).any():
@@ -205,18 +208,20 @@ def tables_of_pairs(votes: VoteTable) -> dict[tuple[int, int], Integers]:
         pair = annotator[ones] * votes.annotators + annotator[others]
         keys.append((pair * votes.answers + answer[ones]) * votes.answers + answer[others])
         ahead += 1
-    tables: dict[tuple[int, int], Integers] = {}
-    if not keys:
-        return tables
     cells, times = np.unique(np.concatenate(keys), return_counts=True)
     pairs, places = np.divmod(cells, votes.answers**2)
-    for number in np.unique(pairs):
-        here = pairs == number
+    numbers, starts = np.unique(pairs, return_index=True)
+    ends = np.append(starts[1:], len(pairs))
+    shared = np.add.reduceat(times, starts) if len(starts) else starts
+    kept = np.sort(np.argsort(-shared, kind="stable")[:most])
+    tables: dict[tuple[int, int], Integers] = {}
+    for number in kept.tolist():
+        here = slice(starts[number], ends[number])
         flat = np.zeros(votes.answers**2, np.int64)
         flat[places[here]] = times[here]
-        both = (int(number) // votes.annotators, int(number) % votes.annotators)
+        both = divmod(int(numbers[number]), votes.annotators)
         tables[both] = flat.reshape(votes.answers, votes.answers)
-    return tables
+    return tables, len(numbers) - len(kept)
 
 
 def _check_counts(counts: Integers, what: str) -> None:

@@ -1,4 +1,4 @@
-"""From the votes on masks to their resolutions: the policies, and what each makes of a question's votes."""
+"""The votes on a mask, the policies that read them, and the resolution they come to."""
 
 from __future__ import annotations
 
@@ -7,20 +7,13 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
-import numpy as np
-import numpy.typing as npt
-
-from mseg_curate.core.accuracy import GoldScore, log_odds_weight
-from mseg_curate.core.dawid_skene import fit_dawid_skene
-from mseg_curate.core.vote_table import VoteTable
 from mseg_curate.errors import InputError
 
 __all__ = [
     "DAWID_SKENE_SMOOTHING",
     "DEFAULT_MIN_AGREEMENT",
-    "CastVote",
     "DawidSkene",
     "Majority",
     "Outcome",
@@ -30,17 +23,14 @@ __all__ = [
     "Vote",
     "Weighted",
     "majority",
+    "name_answer",
     "parse_policy",
     "resolve_adjudicated",
-    "resolve_question",
 ]
 
 DEFAULT_MIN_AGREEMENT = 0.5
 DAWID_SKENE_SMOOTHING = 10.0
 """The smoothing of the policy `dawid_skene`, chosen by measurement: docs/agreement.md."""
-
-# What differs by less is alike: sums of logarithms in another order differ by some 1e-15.
-_TIE = 1e-9
 
 
 class Outcome(StrEnum):
@@ -67,13 +57,6 @@ class Vote:
 
     outcome: Outcome
     class_id: int | None = None
-
-
-class CastVote(NamedTuple):
-    """A vote and the id of the annotator whose it is."""
-
-    annotator: int
-    vote: Vote
 
 
 @dataclass(frozen=True)
@@ -132,18 +115,27 @@ class Weighted(_ByPosterior):
 
 @dataclass(frozen=True)
 class DawidSkene(_ByPosterior):
-    """Annotators' confusions and the masks' answers are estimated together (`dawid_skene.fit_dawid_skene`)."""
+    """Annotators' confusions and the masks' answers are estimated together (`dawid_skene.fit_dawid_skene`).
 
+    With `gold`, what annotators answered on evaluation gold tells of their confusions with the truth known.
+    """
+
+    gold: bool = False
     name: ClassVar[str] = "dawid_skene"
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        return f"{text[:-1]},gold=yes)" if self.gold else text
 
 
 Policy = Majority | Weighted | DawidSkene
 
-_POLICIES: Mapping[str, tuple[Callable[..., Policy], str]] = {
-    "majority": (Majority, "min_agreement"),
-    "weighted": (Weighted, "min_posterior"),
-    "dawid_skene": (DawidSkene, "min_posterior"),
+_POLICIES: Mapping[str, tuple[Callable[..., Policy], tuple[str, ...]]] = {
+    "majority": (Majority, ("min_agreement", "quorum")),
+    "weighted": (Weighted, ("min_posterior", "quorum")),
+    "dawid_skene": (DawidSkene, ("min_posterior", "quorum", "gold")),
 }
+_YES_NO = {"yes": True, "no": False}
 
 
 def parse_policy(text: str) -> Policy:
@@ -154,20 +146,29 @@ def parse_policy(text: str) -> Policy:
     found = re.fullmatch(r"\s*(\w+)\s*(?:\((.*)\)\s*)?", text)
     if found is None or found[1] not in _POLICIES:
         raise InputError("policy", expected=", ".join(map(str, _defaults())), found=repr(text))
-    make, share = _POLICIES[found[1]]
-    values: dict[str, float | int] = {}
+    make, parameters = _POLICIES[found[1]]
+    values: dict[str, float | int | bool] = {}
     for part in (found[2] or "").split(",") if (found[2] or "").strip() else ():
         name, _, value = (piece.strip() for piece in part.partition("="))
-        if name not in (share, "quorum") or name in values:
+        if name not in parameters or name in values:
+            *others, last = (f"{parameter}=…" for parameter in parameters)
             raise InputError(
-                f"policy {text!r}", expected=f"{share}=… and quorum=…, once each", found=repr(part)
+                f"policy {text!r}",
+                expected=f"{', '.join(others)} and {last}, once each",
+                found=repr(part),
             )
         try:
-            values[name] = int(value) if name == "quorum" else float(value)
-        except ValueError:
-            kind = "a whole number" if name == "quorum" else "a number"
+            values[name] = _read_value(name, value)
+        except (ValueError, KeyError):
+            kind = {"quorum": "a whole number", "gold": "yes or no"}.get(name, "a number")
             raise InputError(f"policy {text!r}: {name}", expected=kind, found=repr(value)) from None
     return make(**values)
+
+
+def _read_value(name: str, value: str) -> float | int | bool:
+    if name == "gold":
+        return _YES_NO[value]
+    return int(value) if name == "quorum" else float(value)
 
 
 def _defaults() -> list[Policy]:
@@ -205,12 +206,13 @@ def majority(votes: Sequence[Vote], *, min_agreement: float = DEFAULT_MIN_AGREEM
     tied = len(ranked) == 2 and ranked[1][1] == count
     if tied or agreement < min_agreement or winner.outcome is Outcome.UNSURE:
         return Resolution(ResolutionOutcome.CONTESTED, None, len(votes), agreement)
-    return _name_answer(winner, votes=len(votes), agreement=agreement)
+    return name_answer(winner, votes=len(votes), agreement=agreement)
 
 
-def _name_answer(
+def name_answer(
     answer: Vote, *, votes: int, agreement: float, posterior: float | None = None
 ) -> Resolution:
+    """Return the resolution to an answer that won: ignored where it is no class, contested where it is unsure."""
     if answer.outcome is Outcome.UNSURE:
         outcome = ResolutionOutcome.CONTESTED
     elif answer.outcome is Outcome.CLASS:
@@ -226,129 +228,4 @@ def resolve_adjudicated(decided: Vote, *, votes: Sequence[Vote]) -> Resolution:
     Votes and agreement are those of the others, both 0 where nobody else voted.
     """
     agreement = majority(votes).agreement if votes else 0.0
-    return _name_answer(decided, votes=len(votes), agreement=agreement)
-
-
-def resolve_question(
-    policy: Policy,
-    votes: Mapping[int, Sequence[CastVote]],
-    *,
-    answers: Sequence[Vote] = (),
-    gold: Mapping[int, GoldScore] | None = None,
-) -> dict[int, Resolution]:
-    """Resolve the masks of one question, keyed by mask id; masks with fewer votes than the quorum are left out.
-
-    `unsure` counts for the quorum. Under `Majority` it is a vote like any other; under `Weighted` and
-    `DawidSkene` it is missing, and a mask of which everybody is unsure is contested. So is one whose most probable
-    answer is tied, below `min_posterior`, or in none of its votes. `answers` are the
-    possible ones, to which those in the votes are added: the more there are, the less likely do two err alike.
-    `gold` is what annotators scored on evaluation gold, read by `Weighted` alone; who has none gets the
-    prior. `DawidSkene` learns from the votes of all masks, those under the quorum too.
-    """
-    ready = {mask: cast for mask, cast in votes.items() if len(cast) >= max(policy.quorum, 1)}
-    if isinstance(policy, Majority):
-        return {
-            mask: majority([vote for _, vote in cast], min_agreement=policy.min_agreement)
-            for mask, cast in ready.items()
-        }
-    named = dict.fromkeys(v for cast in votes.values() for _, v in cast if not _is_unsure(v))
-    if isinstance(policy, Weighted):
-        listed = list(dict.fromkeys([*answers, *named]))
-        posteriors = _weighted_posteriors(ready, listed, gold or {})
-    else:
-        listed = list(named)
-        posteriors = _dawid_skene_posteriors(votes, listed)
-    return {
-        mask: _by_posterior(
-            posteriors.get(mask), [v for _, v in cast], listed, policy.min_posterior
-        )
-        for mask, cast in ready.items()
-    }
-
-
-def _is_unsure(vote: Vote) -> bool:
-    return vote.outcome is Outcome.UNSURE
-
-
-Posteriors = dict[int, npt.NDArray[np.float64]]
-
-
-def _tabulate(
-    votes: Mapping[int, Sequence[CastVote]], answers: Sequence[Vote]
-) -> tuple[VoteTable, list[int], list[int]]:
-    """Return the votes that are not unsure as a table, with the masks and the annotators in its order."""
-    place = {answer: number for number, answer in enumerate(answers)}
-    masks: dict[int, int] = {}
-    annotators: dict[int, int] = {}
-    rows = [
-        (
-            masks.setdefault(mask, len(masks)),
-            annotators.setdefault(annotator, len(annotators)),
-            place[vote],
-        )
-        for mask, cast in votes.items()
-        for annotator, vote in cast
-        if not _is_unsure(vote)
-    ]
-    mask, annotator, answer = np.array(rows, np.int64).reshape(-1, 3).T
-    table = VoteTable(
-        mask,
-        annotator,
-        answer,
-        masks=len(masks),
-        annotators=len(annotators),
-        answers=max(len(answers), 1),
-    )
-    return table, list(masks), list(annotators)
-
-
-def _weighted_posteriors(
-    votes: Mapping[int, Sequence[CastVote]],
-    answers: Sequence[Vote],
-    gold: Mapping[int, GoldScore],
-) -> Posteriors:
-    """Add up the log-odds weights of the votes for each answer, all answers being as likely beforehand."""
-    table, masks, annotators = _tabulate(votes, answers)
-    if not masks:
-        return {}
-    # With a single answer known there is still the possibility that it is another one.
-    known = max(len(answers), 2)
-    weights = np.array(
-        [log_odds_weight(gold.get(who, GoldScore(0, 0)), answers=known) for who in annotators]
-    )
-    cells = table.mask * table.answers + table.answer
-    size = table.masks * table.answers
-    scores = np.bincount(cells, weights[table.annotator], minlength=size)
-    scores = scores.reshape(table.masks, table.answers)
-    top = np.maximum(scores.max(axis=1, keepdims=True), 0.0)
-    unnamed = (known - len(answers)) * np.exp(-top)
-    likely = np.exp(scores - top)
-    return dict(zip(masks, likely / (likely.sum(axis=1, keepdims=True) + unnamed), strict=True))
-
-
-def _dawid_skene_posteriors(
-    votes: Mapping[int, Sequence[CastVote]], answers: Sequence[Vote]
-) -> Posteriors:
-    table, masks, _ = _tabulate(votes, answers)
-    if not masks:
-        return {}
-    fit = fit_dawid_skene(table, smoothing=DAWID_SKENE_SMOOTHING)
-    return dict(zip(masks, fit.posterior, strict=True))
-
-
-def _by_posterior(
-    posterior: npt.NDArray[np.float64] | None,
-    votes: Sequence[Vote],
-    answers: Sequence[Vote],
-    min_posterior: float,
-) -> Resolution:
-    """Name the most probable answer, unless it is not probable enough, another is as probable, or nobody gave it."""
-    agreement = Counter(votes).most_common(1)[0][1] / len(votes)
-    if posterior is None:
-        return Resolution(ResolutionOutcome.CONTESTED, None, len(votes), agreement)
-    winner = int(posterior.argmax())
-    best = float(posterior[winner])
-    tied = int((posterior > best - _TIE).sum()) > 1
-    if tied or best < min_posterior - _TIE or answers[winner] not in votes:
-        return Resolution(ResolutionOutcome.CONTESTED, None, len(votes), agreement, best)
-    return _name_answer(answers[winner], votes=len(votes), agreement=agreement, posterior=best)
+    return name_answer(decided, votes=len(votes), agreement=agreement)

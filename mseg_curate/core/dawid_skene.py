@@ -12,10 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from mseg_curate.core.accuracy import PRIOR_RIGHT, PRIOR_WRONG
+from mseg_curate.core.vote_patterns import CodeSums, VotePatterns, find_patterns, log_joint
 from mseg_curate.core.vote_table import Integers, VoteTable
 from mseg_curate.errors import InputError
 
-__all__ = ["DawidSkeneFit", "estimate_accuracies", "fit_dawid_skene"]
+__all__ = ["DawidSkeneFit", "fit_dawid_skene", "fit_patterns"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -44,47 +45,19 @@ class DawidSkeneFit:
         return diagonal
 
 
-@dataclass(frozen=True, eq=False)
-class _Patterns:
-    """Masks with the same votes are one pattern, since they have the same posterior.
-
-    `codes` is (P, longest): annotator × K + answer of each vote, −1 after the last. `weight` is (P,): how many
-    masks; `of_mask` is (M,): the pattern of each.
-    """
-
-    codes: Integers
-    weight: Floats
-    of_mask: Integers
-    annotators: int
-    answers: int
-
-    def pick(self, weight: Floats) -> _Patterns:
-        """Return the patterns that have a weight; `of_mask` then speaks of the old ones."""
-        kept = weight > 0
-        return _Patterns(
-            self.codes[kept], weight[kept], self.of_mask, self.annotators, self.answers
-        )
-
-
-@dataclass(frozen=True, eq=False)
-class _Estimate:
-    posterior: Floats
-    confusion: Floats
-    prior: Floats
-    log_likelihood: float
-    iterations: int
-    converged: bool
-
-
 def fit_dawid_skene(
     votes: VoteTable,
     *,
+    truth: Integers | None = None,
     smoothing: float = 0.0,
     max_iterations: int = 500,
     tolerance: float = 1e-5,
 ) -> DawidSkeneFit:
     """Estimate by expectation maximisation, from the shares of the votes on (eq. 3.1 of the paper).
 
+    `truth` is (M,) int64: the answer of a mask where it is known, −1 where it is not; a known one is certain
+    throughout (eqs. 2.3 and 2.4 with true responses), and does not count for how frequent the answers are, unless all
+    are known.
     `smoothing` is how many votes are added to every row of a confusion matrix, shared out as those of an annotator who
     is as often right as this one, with the prior of `accuracy`, and errs in favour of all answers alike. It keeps
     annotators of few votes from being taken for infallible, or for hopeless where they saw little. 0 is the paper's
@@ -92,127 +65,30 @@ def fit_dawid_skene(
     one annotator on a mask count each. The search ends when no confusion and no prior moves by more than `tolerance`.
 
     It finds a local maximum: where most annotators are wrong more often than right, the labels of the answers may
-    come out exchanged. Raises InputError for a mask without votes or a negative smoothing.
+    come out exchanged. Raises InputError for a mask without votes, a truth that is no answer, or a negative smoothing.
     """
-    _check_fit(votes, smoothing, max_iterations)
-    patterns = _find_patterns(votes)
-    found = _maximise(
-        patterns,
-        _vote_shares(patterns),
+    return fit_patterns(
+        find_patterns(votes, truth),
         smoothing=smoothing,
         max_iterations=max_iterations,
         tolerance=tolerance,
     )
-    return DawidSkeneFit(
-        posterior=found.posterior[patterns.of_mask],
-        confusion=found.confusion,
-        prior=found.prior,
-        log_likelihood=found.log_likelihood,
-        iterations=found.iterations,
-        converged=found.converged,
-    )
 
 
-def estimate_accuracies(
-    votes: VoteTable,
+def fit_patterns(
+    patterns: VotePatterns,
     *,
-    rng: np.random.Generator,
-    resamples: int = 200,
-    level: float = 0.95,
     smoothing: float = 0.0,
-    max_iterations: int = 300,
-    tolerance: float = 1e-4,
-) -> Floats:
-    """Return (A, 3): each annotator's accuracy and the ends of its interval, as the votes alone tell.
-
-    Accuracy is that of `DawidSkeneFit`. Intervals are percentiles over `resamples` draws of the masks with
-    replacement, each fitted anew from the whole's posterior on, to the coarser `tolerance`; without resamples their
-    ends are NaN. docs/agreement.md measures how often they hold the truth: less often than stated where three
-    annotators are all there are. Raises InputError as `fit_dawid_skene` does, and for a level outside 0 … 1.
-    """
-    _check_fit(votes, smoothing, max_iterations)
-    if resamples < 0 or not 0 < level < 1:
-        raise InputError("bootstrap", expected="resamples of 0 or more and a level below 1")
-    patterns = _find_patterns(votes)
-    whole = _maximise(
-        patterns, _vote_shares(patterns), smoothing=smoothing, max_iterations=500, tolerance=1e-5
-    )
-    drawn = np.empty((resamples, votes.annotators))
-    chances = patterns.weight / patterns.weight.sum()
-    for row in drawn:
-        weight = rng.multinomial(votes.masks, chances).astype(np.float64)
-        fit = _maximise(
-            patterns.pick(weight),
-            whole.posterior[weight > 0],
-            smoothing=smoothing,
-            max_iterations=max_iterations,
-            tolerance=tolerance,
-        )
-        row[:] = _accuracy(fit)
-    if not resamples:
-        drawn = np.full((1, votes.annotators), np.nan)
-    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2], axis=0)
-    return np.stack([_accuracy(whole), low, high], axis=1)
-
-
-def _accuracy(fit: _Estimate) -> Floats:
-    accuracy: Floats = np.einsum("akk,k->a", fit.confusion, fit.prior)
-    return accuracy
-
-
-def _check_fit(votes: VoteTable, smoothing: float, max_iterations: int) -> None:
+    max_iterations: int = 500,
+    tolerance: float = 1e-5,
+) -> DawidSkeneFit:
+    """Alternate the M step (eqs. 2.3 and 2.4) and the E step (eq. 2.5), as `fit_dawid_skene` says."""
     if smoothing < 0 or max_iterations < 1:
         raise InputError(
             "fit of Dawid and Skene", expected="smoothing of 0 or more, 1 iteration or more"
         )
-    if not votes.masks or np.bincount(votes.mask, minlength=votes.masks).min() == 0:
-        raise InputError("fit of Dawid and Skene", expected="a vote or more on every mask")
-
-
-def _find_patterns(votes: VoteTable) -> _Patterns:
-    code = votes.annotator * votes.answers + votes.answer
-    order = np.lexsort((code, votes.mask))
-    mask, code = votes.mask[order], code[order]
-    sizes = np.bincount(mask, minlength=votes.masks)
-    place = np.arange(len(mask)) - (np.cumsum(sizes) - sizes)[mask]
-    codes = np.full((votes.masks, int(sizes.max())), -1, np.int64)
-    codes[mask, place] = code
-    # Rows are sorted column by column: several times faster than np.unique of whole rows.
-    by_row = np.lexsort(codes.T[::-1])
-    is_new = np.ones(votes.masks, np.bool_)
-    is_new[1:] = (codes[by_row[1:]] != codes[by_row[:-1]]).any(axis=1)
-    of_mask = np.empty(votes.masks, np.int64)
-    of_mask[by_row] = np.cumsum(is_new) - 1
-    return _Patterns(
-        codes=codes[by_row[is_new]],
-        weight=np.bincount(of_mask).astype(np.float64),
-        of_mask=of_mask,
-        annotators=votes.annotators,
-        answers=votes.answers,
-    )
-
-
-def _vote_shares(patterns: _Patterns) -> Floats:
-    """Return (P, K): the share of a pattern's votes that each answer has."""
-    rows, columns = np.nonzero(patterns.codes >= 0)
-    answers = patterns.codes[rows, columns] % patterns.answers
-    shape = (len(patterns.codes), patterns.answers)
-    counts = np.bincount(rows * shape[1] + answers, minlength=shape[0] * shape[1]).reshape(shape)
-    shares: Floats = counts / counts.sum(axis=1, keepdims=True)
-    return shares
-
-
-def _maximise(
-    patterns: _Patterns,
-    posterior: Floats,
-    *,
-    smoothing: float,
-    max_iterations: int,
-    tolerance: float,
-) -> _Estimate:
-    """Alternate the M step (eqs. 2.3 and 2.4) and the E step (eq. 2.5) from a posterior (P, K) on."""
-    sums = _CodeSums(patterns)
-    confusion, prior = _estimate_parameters(patterns, posterior, sums, smoothing)
+    sums = CodeSums(patterns)
+    confusion, prior = _estimate_parameters(patterns, patterns.vote_shares(), sums, smoothing)
     moved, iterations = np.inf, 0
     while moved > tolerance and iterations < max_iterations:
         posterior, log_likelihood = _estimate_posterior(patterns, confusion, prior)
@@ -220,43 +96,27 @@ def _maximise(
         confusion, prior = _estimate_parameters(patterns, posterior, sums, smoothing)
         moved = max(np.abs(confusion - before[0]).max(), np.abs(prior - before[1]).max())
         iterations += 1
-    return _Estimate(
-        posterior, confusion, prior, log_likelihood, iterations, bool(moved <= tolerance)
+    return DawidSkeneFit(
+        posterior=posterior[patterns.of_mask],
+        confusion=confusion,
+        prior=prior,
+        log_likelihood=log_likelihood,
+        iterations=iterations,
+        converged=bool(moved <= tolerance),
     )
 
 
-class _CodeSums:
-    """Sums over the votes of each code: all votes sorted by code once, then one pass an iteration."""
-
-    def __init__(self, patterns: _Patterns) -> None:
-        rows, columns = np.nonzero(patterns.codes >= 0)
-        codes = patterns.codes[rows, columns]
-        order = np.argsort(codes, kind="stable")
-        self.rows = rows[order]
-        self.present, self.starts = np.unique(codes[order], return_index=True)
-        self.weight = patterns.weight[self.rows, np.newaxis]
-
-    def add_up(self, posterior: Floats, size: int) -> Floats:
-        """Return (size, K): the weighted posteriors of the votes of each code."""
-        sums = np.zeros((size, posterior.shape[1]))
-        sums[self.present] = np.add.reduceat(
-            posterior[self.rows] * self.weight, self.starts, axis=0
-        )
-        return sums
-
-
 def _estimate_parameters(
-    patterns: _Patterns, posterior: Floats, sums: _CodeSums, smoothing: float
+    patterns: VotePatterns, posterior: Floats, sums: CodeSums, smoothing: float
 ) -> tuple[Floats, Floats]:
-    annotators, answers = patterns.annotators, patterns.answers
-    said = sums.add_up(posterior, annotators * answers).reshape(annotators, answers, answers)
-    counts = said.transpose(0, 2, 1)
+    counts = sums.confusions(posterior * patterns.weight[:, np.newaxis])
     if smoothing:
         counts = counts + smoothing * _one_coin(counts)
     totals = counts.sum(axis=2, keepdims=True)
-    confusion = np.full(counts.shape, 1 / answers)
+    confusion = np.full(counts.shape, 1 / patterns.answers)
     np.divide(counts, totals, out=confusion, where=totals > 0)
-    prior: Floats = patterns.weight @ posterior / patterns.weight.sum()
+    drawn = patterns.drawn_weight()
+    prior: Floats = drawn @ posterior / drawn.sum()
     return confusion, prior
 
 
@@ -272,16 +132,9 @@ def _one_coin(counts: Floats) -> Floats:
 
 
 def _estimate_posterior(
-    patterns: _Patterns, confusion: Floats, prior: Floats
+    patterns: VotePatterns, confusion: Floats, prior: Floats
 ) -> tuple[Floats, float]:
-    answers = patterns.answers
-    with np.errstate(divide="ignore"):
-        by_code = np.log(confusion).transpose(0, 2, 1).reshape(-1, answers)
-        joint = np.repeat(np.log(prior)[np.newaxis], len(patterns.codes), axis=0)
-    # The code −1 of places without a vote finds this last row.
-    by_code = np.vstack([by_code, np.zeros(answers)])
-    for column in patterns.codes.T:
-        joint += by_code[column]
+    joint = log_joint(patterns, confusion, prior)
     top = joint.max(axis=1, keepdims=True)
     joint -= top
     np.exp(joint, out=joint)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
-from mseg_curate.errors import InputError
+from mseg_curate.errors import DecisionError, InputError
 
-__all__ = ["NumberedRow", "split_rows"]
+__all__ = ["NumberedRow", "refuse_other_separators", "split_rows"]
 
 NumberedRow = tuple[int, list[str]]
 """The number of a row's first line, from 1, and its cells."""
@@ -38,3 +39,18 @@ def split_rows(
             hint="close the quotes, or leave them out",
         ) from None
     return rows
+
+
+def refuse_other_separators(header: Sequence[str], *, path: Path | str) -> None:
+    """Raise DecisionError for the header of a comma-separated file whose columns something else separates."""
+    signs = {";": "semicolons", "\t": "tabs", "|": "bars"}
+    for sign, name in signs.items():
+        if len(header) == 1 and header[0].count(sign) > 1:
+            raise DecisionError(
+                "separators",
+                path=path,
+                place=1,
+                expected="commas between the columns",
+                found=name,
+                hint="save the file as CSV with commas",
+            )

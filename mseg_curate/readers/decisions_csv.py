@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import csv
 import difflib
-import re
-from collections.abc import Iterable, Mapping, Sequence
+import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
-from typing import Literal, TextIO, cast, get_args
-from uuid import UUID
+from typing import TextIO
 
-from mseg_curate.core.tables import split_rows
+from mseg_curate.core.tables import refuse_other_separators, split_rows
 from mseg_curate.errors import DecisionError
+from mseg_curate.readers.decision_cells import DecisionCells, DecisionMode
 
 __all__ = [
     "EXPORTED",
@@ -21,6 +21,7 @@ __all__ = [
     "CsvDecision",
     "DecisionMode",
     "ExportedDecision",
+    "read_answered_csv",
     "read_decisions_csv",
     "write_decisions_csv",
     "write_exported_csv",
@@ -30,19 +31,16 @@ __all__ = [
 OUTCOMES = ("none_of_these", "unsure", "bad_mask", "withdrawn")
 """The outcomes that are no universal class; `withdrawn` takes an earlier decision back."""
 
-EXPORTED = ("task", "annotator_kind", "supersedes", "superseded", "gold", "gold_answer", "order")
+EXPORTED = (
+    "task", "annotator_kind", "supersedes", "superseded", "gold", "gold_answer", "order",
+    "candidates", "redundancy", "max_redundancy", "policy",
+)  # fmt: skip
 """The columns that an export of decisions has beyond those of a file made by hand."""
-
-DecisionMode = Literal["single", "grid", "import", "adjudication"]
-
-MAX_INTEGER = 2**63 - 1
 
 _REQUIRED = ("dataset", "split", "image", "segment", "source_class", "outcome", "annotator")
 _OPTIONAL = ("sequence", "decided_at", "milliseconds", "uuid", "mode")
 _COLUMNS = ("dataset", "split", "sequence", *_REQUIRED[2:], *_OPTIONAL[1:])
-_MODES: tuple[DecisionMode, ...] = get_args(DecisionMode)
-_KINDS = ("person", "legacy", "simulated")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_WITH_OUTCOME = ("outcome", "decided_at", "milliseconds", "uuid")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +75,9 @@ class CsvDecision:
 class ExportedDecision:
     """A decision with what an export adds: `order` of storing, whether it stands, and what was right where it is gold.
 
-    `gold` is the kind of gold, '' for a decision that is no answer to gold.
+    `gold` is the kind of gold, '' for a decision that is no answer to gold. `candidates` are the classes that any task
+    offers for the mask's class; redundancies and policy are those of the task that asks about the mask (of several
+    the newest), None and '' where none does.
     """
 
     decision: CsvDecision
@@ -85,6 +85,10 @@ class ExportedDecision:
     gold: str
     gold_answer: str
     order: int
+    candidates: tuple[str, ...] = ()
+    redundancy: int | None = None
+    max_redundancy: int | None = None
+    policy: str = ""
 
 
 def read_decisions_csv(path: Path) -> list[CsvDecision]:
@@ -92,14 +96,27 @@ def read_decisions_csv(path: Path) -> list[CsvDecision]:
 
     Raises DecisionError; with several bad lines, all of them are in its `problems`.
     """
+    return _read_file(path, may_be_open=False)[0]
+
+
+def read_answered_csv(path: Path) -> tuple[list[CsvDecision], int]:
+    """Read the decisions of a sheet as `read_decisions_csv` does; returns them and how many rows are still open.
+
+    A row is open that has no outcome, and nothing that comes with one: neither a time nor a uuid.
+    """
+    return _read_file(path, may_be_open=True)
+
+
+def _read_file(path: Path, *, may_be_open: bool) -> tuple[list[CsvDecision], int]:
     rows = _read_rows(path)
+    still_open = 0
     mistakes: list[DecisionError] = []
     header = rows[0][1]
     _check_header(header, path)
     decisions: list[CsvDecision] = []
     line_of_uuid: dict[str, int] = {}
     for line, cells in rows[1:]:
-        row = _Row(path, line, dict(zip(header, cells, strict=False)), mistakes)
+        row = DecisionCells(path, line, dict(zip(header, cells, strict=False)), mistakes)
         if len(cells) != len(header):
             row.add(
                 "wrong number of cells",
@@ -107,6 +124,9 @@ def read_decisions_csv(path: Path) -> list[CsvDecision]:
                 found=str(len(cells)) if cells else "a blank line",
                 hint="quote a cell that holds a comma, and take blank lines out",
             )
+            continue
+        if may_be_open and not any(row.cells.get(name) for name in _WITH_OUTCOME):
+            still_open += 1
             continue
         decision = _read_decision(row)
         if decision.uuid is not None:
@@ -121,7 +141,7 @@ def read_decisions_csv(path: Path) -> list[CsvDecision]:
                 )
         decisions.append(decision)
     _raise_mistakes(mistakes, path)
-    return decisions
+    return decisions, still_open
 
 
 def write_decisions_csv(stream: TextIO, rows: Iterable[CsvDecision]) -> None:
@@ -134,8 +154,11 @@ def write_decisions_csv(stream: TextIO, rows: Iterable[CsvDecision]) -> None:
     lines = []
     for line, decision in enumerate(rows, start=2):
         cells = _format_decision(decision)
-        if _read_decision(_Row("the written decisions", line, cells, mistakes)) != decision:
-            _Row("the written decisions", line, cells, mistakes).add(
+        if (
+            _read_decision(DecisionCells("the written decisions", line, cells, mistakes))
+            != decision
+        ):
+            DecisionCells("the written decisions", line, cells, mistakes).add(
                 "decision without a text form",
                 expected="a time in UTC and a uuid in lower case",
                 found=f"{cells['decided_at']!r} and {cells['uuid']!r}",
@@ -166,126 +189,38 @@ def write_exported_csv(stream: TextIO, rows: Iterable[ExportedDecision]) -> int:
                 row.gold,
                 row.gold_answer,
                 row.order,
+                json.dumps(row.candidates, ensure_ascii=False) if row.candidates else "",
+                "" if row.redundancy is None else row.redundancy,
+                "" if row.max_redundancy is None else row.max_redundancy,
+                row.policy,
             )
         )
         count += 1
     return count
 
 
-def write_questions_csv(stream: TextIO, rows: Iterable[CsvDecision]) -> None:
-    """Write decisions that are still to be made: the required columns and sequence, outcome and annotator empty."""
-    columns = ("dataset", "split", "sequence", *_REQUIRED[2:])
+def write_questions_csv(
+    stream: TextIO, rows: Iterable[CsvDecision], *, mode: DecisionMode = "import"
+) -> None:
+    """Write decisions that are still to be made: the required columns and sequence, outcome and annotator empty.
+
+    A mode other than import stands in a column of its own.
+    """
+    columns = (
+        "dataset",
+        "split",
+        "sequence",
+        *_REQUIRED[2:],
+        *(() if mode == "import" else ("mode",)),
+    )
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(columns)
     for row in rows:
-        cells = _format_decision(row) | {"outcome": "", "annotator": ""}
+        cells = _format_decision(row) | {"outcome": "", "annotator": "", "mode": mode}
         writer.writerow([cells[column] for column in columns])
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
-    path: Path | str
-    line: int
-    cells: Mapping[str, str]
-    mistakes: list[DecisionError]
-
-    def add(
-        self, what: str, column: str | None = None, *, expected: str, found: str, hint: str
-    ) -> None:
-        place = str(self.line) if column is None else f"{self.line}, column {column}"
-        self.mistakes.append(
-            DecisionError(
-                what, path=self.path, place=place, expected=expected, found=found, hint=hint
-            )
-        )
-
-    def read_text(self, column: str, *, empty: bool = False) -> str:
-        cell = self.cells.get(column, "")
-        if not cell and not empty:
-            self.add("empty cell", column, expected="a value", found="nothing", hint="fill it in")
-        elif cell != cell.strip() or (not cell.isprintable() and _CONTROL.search(cell)):
-            self.add(
-                "stray blanks",
-                column,
-                expected="no blanks at the ends and no control characters",
-                found=repr(cell),
-                hint="take them out",
-            )
-        return cell
-
-    def read_whole_number(self, column: str) -> int:
-        cell = self.cells[column]
-        # int() alone would accept signs, blanks, underscores and digits of other scripts.
-        if cell.isascii() and cell.isdecimal() and len(cell) < 20 and int(cell) <= MAX_INTEGER:
-            return int(cell)
-        self.add(
-            "not a whole number",
-            column,
-            expected="digits alone",
-            found=repr(cell),
-            hint=f"it counts from 0 to {MAX_INTEGER}",
-        )
-        return 0
-
-    def read_time(self, column: str) -> datetime | None:
-        try:
-            time = datetime.fromisoformat(self.cells[column])
-        except ValueError:
-            time = None
-        if time is not None and time.utcoffset() == timedelta(0):
-            return time.astimezone(UTC)
-        self.add(
-            "not a time in UTC",
-            column,
-            expected="ISO 8601 with Z, as in 2024-05-31T17:20:05Z",
-            found=repr(self.cells[column]),
-            hint="convert local times to UTC",
-        )
-        return None
-
-    def read_uuid(self, column: str) -> str | None:
-        cell = self.cells[column]
-        try:
-            text = str(UUID(cell))
-        except ValueError:
-            text = ""
-        if text == cell.lower():
-            return text
-        self.add(
-            "not a uuid",
-            column,
-            expected="36 characters, as in 5f0c7a52-1d3e-4b7a-9c55-2f6f4b0e8a11",
-            found=repr(cell),
-            hint="leave it empty where there is none",
-        )
-        return None
-
-    def read_mode(self, column: str) -> DecisionMode:
-        cell = self.cells[column]
-        if cell not in _MODES:
-            self.add(
-                "unknown mode",
-                column,
-                expected=", ".join(_MODES),
-                found=repr(cell),
-                hint="leave it empty for import",
-            )
-        return cast(DecisionMode, cell)
-
-    def read_kind(self, column: str) -> str:
-        cell = self.cells[column]
-        if cell not in _KINDS:
-            self.add(
-                "unknown kind",
-                column,
-                expected=", ".join(_KINDS),
-                found=repr(cell),
-                hint="leave it empty for that of the command",
-            )
-        return cell
-
-
-def _read_decision(row: _Row) -> CsvDecision:
+def _read_decision(row: DecisionCells) -> CsvDecision:
     given = {column for column in (*_OPTIONAL, *EXPORTED) if row.cells.get(column)}
     kind = row.read_kind("annotator_kind") if "annotator_kind" in given else ""
     supersedes = None
@@ -299,7 +234,7 @@ def _read_decision(row: _Row) -> CsvDecision:
         # Of some published decisions it is not known.
         source_class=row.read_text("source_class", empty=kind == "legacy"),
         outcome=row.read_text("outcome"),
-        annotator=row.read_text("annotator"),
+        annotator=row.read_name("annotator"),
         sequence=row.read_text("sequence", empty=True),
         decided_at=row.read_time("decided_at") if "decided_at" in given else None,
         milliseconds=row.read_whole_number("milliseconds") if "milliseconds" in given else None,
@@ -370,7 +305,8 @@ def _read_text(path: Path) -> str:
 
 
 def _check_header(header: Sequence[str], path: Path) -> None:
-    row = _Row(path, 1, {}, [])
+    row = DecisionCells(path, 1, {}, [])
+    refuse_other_separators(header, path=path)
     for index, name in enumerate(header):
         if name in header[:index]:
             row.add(

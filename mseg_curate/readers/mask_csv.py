@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mseg_curate.core.tables import split_rows
+from mseg_curate.core.tables import refuse_other_separators, split_rows
 from mseg_curate.errors import DecisionError
 from mseg_curate.files import read_text
 
@@ -37,6 +37,7 @@ def read_mask_csv(
     """
     rows = split_rows(read_text(path), path=path, error=DecisionError, delimiter=",")
     header = rows[0][1] if rows else []
+    refuse_other_separators(header, path=path)
     _check_header(
         header, (*_KEY, *required), ("sequence", "dataset", "source_class", *optional), path
     )
@@ -44,7 +45,8 @@ def read_mask_csv(
     lines = []
     for line, cells in rows[1:]:
         if len(cells) != len(header):
-            problems.append(f"line {line}: expected {len(header)} cells, found {len(cells)}")
+            found = str(len(cells)) if cells else "a blank line"
+            problems.append(f"line {line}: expected {len(header)} cells, found {found}")
             continue
         row = dict(zip(header, cells, strict=True))
         segment = row["segment"]

@@ -24,6 +24,7 @@ from mseg_curate.review.items import (
     TaskQuestion,
 )
 from mseg_curate.review.look import (
+    count_suggested,
     count_task,
     example_mask,
     leased_mask,
@@ -48,6 +49,7 @@ __all__ = [
     "TaskQuestion",
     "apply_operations",
     "claim_masks",
+    "count_suggested",
     "count_task",
     "example_mask",
     "leased_mask",

@@ -9,6 +9,7 @@ from mseg_curate.clock import iso_of
 from mseg_curate.core.consensus import Outcome
 from mseg_curate.errors import ReviewError
 from mseg_curate.review.bar import hold_to_bar
+from mseg_curate.review.exceptions import note_exception, take_exception_back
 from mseg_curate.review.items import (
     EarlierVote,
     Feedback,
@@ -32,9 +33,11 @@ from mseg_curate.store.gold import (
     gold_answers,
     load_gold,
     note_answer,
-    note_excepted,
 )
+from mseg_curate.store.leases import Claimant
+from mseg_curate.store.settle import settle_everywhere
 from mseg_curate.store.tasks import TaskRow, default_class
+from mseg_curate.store.withdrawals import withdrawal_of
 
 __all__ = ["apply_operations"]
 
@@ -98,7 +101,7 @@ def _decide(
     leases.delete_lease(connection, lease.id)
     if lease.gold_id is not None:
         note_answer(connection, lease.gold_id, person.id, decision_id=decision_id)
-    queue.settle_everywhere(connection, [lease.mask_id], now=now)
+    settle_everywhere(connection, [lease.mask_id], now=now)
     if lease.gold_id is not None:
         hold_to_bar(connection, person, task, now=now)
     return _stored(
@@ -232,6 +235,10 @@ def _undo(
     done = decision_of_uuid(connection, bytes.fromhex(operation.uuid))
     if done is not None:
         return _known_undo(connection, person_id, operation, done, now=now)
+    if decision_of_uuid(connection, bytes.fromhex(operation.of)) is None:
+        back = take_exception_back(connection, person_id, operation, client=client, now=now)
+        if back is not None:
+            return Result(operation.uuid, "stored", item=back)
     target = _own_decision(connection, person_id, operation)
     person = require_person(connection, person_id, mode=_mode(target.mode))
     task = require_task(connection, target.task_id or 0, answering=True)
@@ -241,30 +248,25 @@ def _undo(
         raise _RefusedError("adjudicated", "A curator has decided this mask since; ask them")
     if leases.find_lease(connection, token) is not None:
         raise _RefusedError("invalid", "This lease exists already")
-    append_decisions(
-        connection,
-        [
-            (
-                bytes.fromhex(operation.uuid), target.mask_id, task.id, task.mapping_revision, None, "withdrawn",
-                None, person.id, target.mode, operation.milliseconds, iso_of(now - max(0.0, operation.age_s)),
-                target.id,
-            )
-        ],
+    made_at = now - max(0.0, operation.age_s)
+    row = withdrawal_of(
+        target.id, uuid=bytes.fromhex(operation.uuid), mask_id=target.mask_id, task_id=task.id,
+        revision=task.mapping_revision, annotator_id=person.id, mode=target.mode,
+        milliseconds=operation.milliseconds, now=iso_of(made_at),
     )  # fmt: skip
+    append_decisions(connection, [row])
     slot_id = queue.empty_slot(connection, task.id, target.mask_id, annotator_id=person.id)
     if gold_id is not None:
         note_answer(connection, gold_id, person.id, decision_id=None)
     needs_slot = gold_id is None and target.mode != "adjudication"
     item = None
     if slot_id is not None or not needs_slot:
+        who = _again(target, task, client=client, now=now)
         leases.grant_lease(
-            connection, token=token, task_id=task.id, mask_id=target.mask_id, annotator_id=person.id,
-            slot_id=slot_id, gold_id=gold_id, mode=_mode(target.mode), lane=_lane(target), client=client, now=now,
-            lease_s=task.options.lease_s,
-        )  # fmt: skip
-        until = now + task.options.lease_s
-        item = item_of(connection, target.mask_id, token=token, expires_at=until, now=now)
-    queue.settle_everywhere(connection, [target.mask_id], now=now)
+            connection, who, token=token, mask_id=target.mask_id, slot_id=slot_id, gold_id=gold_id
+        )
+        item = item_of(connection, target.mask_id, token=token, expires_at=who.until, now=now)
+    settle_everywhere(connection, [target.mask_id], now=now)
     message = "" if item else "Withdrawn; the mask has the decisions it needs without yours"
     return Result(operation.uuid, "stored", message=message, item=item)
 
@@ -301,9 +303,11 @@ def _known_undo(
     return Result(operation.uuid, "known", item=item)
 
 
-def _lane(target: DecisionRow) -> str:
-    """The lane of the page that made a decision, where a reload looks for it."""
-    return f"grid:{target.label_class_id}" if target.mode == "grid" else _mode(target.mode)
+def _again(target: DecisionRow, task: TaskRow, *, client: str, now: float) -> Claimant:
+    """Who gets back the mask of a decision: in the lane of the page that made it, where a reload looks for it."""
+    mode = _mode(target.mode)
+    of_class = target.label_class_id if mode == "grid" else None
+    return Claimant(task.id, target.annotator_id, mode, client, now, task.options.lease_s, of_class)
 
 
 def _mode(mode: str) -> leases.ReviewMode:
@@ -323,11 +327,10 @@ def _skip(
     if lease is None or lease.annotator_id != person_id:
         return Result(operation.uuid, "known")
     if operation.op == "except":
-        leases.except_from_grid(connection, lease)
-        if lease.gold_id is not None:
-            note_excepted(connection, lease.gold_id, person_id)
-    leases.delete_lease(connection, lease.id)
-    queue.settle_everywhere(connection, [lease.mask_id], now=now)
+        note_exception(connection, lease, now=now)
+    else:
+        leases.delete_lease(connection, lease.id)
+    settle_everywhere(connection, [lease.mask_id], now=now)
     return Result(operation.uuid, "stored")
 
 

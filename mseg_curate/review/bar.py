@@ -7,10 +7,9 @@ from mseg_curate.review.items import Person
 from mseg_curate.store import Connection
 from mseg_curate.store.activity import last_event
 from mseg_curate.store.annotators import note_event, set_status
+from mseg_curate.store.chores import promise_reopening, work_on_chores
 from mseg_curate.store.gold import gold_score
-from mseg_curate.store.queue import settle_everywhere
 from mseg_curate.store.tasks import TaskRow
-from mseg_curate.store.withdrawals import reopen_votes
 
 __all__ = ["hold_to_bar"]
 
@@ -19,7 +18,8 @@ def hold_to_bar(connection: Connection, person: Person, task: TaskRow, *, now: f
     """Warn or pause an annotator, or re-open their decisions, as the task's policy has it.
 
     The bar applies from `gold_min` answers on evaluation gold. A warning is given once until a curator lets them
-    begin anew; a pause ends when a curator resumes them, and only answers after that count.
+    begin anew; a pause ends when a curator resumes them, and only answers after that count. Of many decisions the first
+    are re-opened at once, and the others are promised.
     """
     options = task.options
     if options.gold_bar is None:
@@ -40,14 +40,5 @@ def hold_to_bar(connection: Connection, person: Person, task: TaskRow, *, now: f
     set_status(connection, person.id, "paused")
     note_event(connection, person.id, kind="paused", by=by, note=note, now=at, task_id=task.id)
     if options.under_bar == "reopen":
-        masks = reopen_votes(connection, person.id, task.id, now=at)
-        settle_everywhere(connection, masks, now=now)
-        note_event(
-            connection,
-            person.id,
-            kind="reopened",
-            by=by,
-            note=f"{len(masks)} decisions",
-            now=at,
-            task_id=task.id,
-        )
+        promise_reopening(connection, person.id, task.id, by=by, note="", now=at)
+        work_on_chores(connection, now=now)

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from random import Random
+from time import perf_counter
 
 from mseg_curate.clock import iso_of
 from mseg_curate.errors import ReviewError
-from mseg_curate.review.items import Item, Person, item_of, require_person, require_task
+from mseg_curate.review.items import Item, item_of, require_person, require_task
 from mseg_curate.store import Connection, Store, leases
+from mseg_curate.store.chores import help_with_chores
 from mseg_curate.store.gold import GoldRow, drawable_gold, note_exposure
-from mseg_curate.store.queue import settle_everywhere
-from mseg_curate.store.tasks import TaskRow, default_class
+from mseg_curate.store.leases import Claimant
+from mseg_curate.store.settle import settle_everywhere
+from mseg_curate.store.tasks import TaskRow
 
 __all__ = ["MOST_AT_ONCE", "claim_masks", "release_leases", "renew_leases"]
 
 MOST_AT_ONCE = 64
 """A page holds no more masks than this: those that it hoards are kept from others."""
+
+# What was found while others worked may be gone when it is claimed.
+_SCOUTS = 5
+_LONG_WALK_S = 0.02
+_SCOUT_S = 2.0
 
 
 def claim_masks(
@@ -38,118 +47,109 @@ def claim_masks(
     the task. Fewer masks than asked for, or none, mean that there is nothing else for this annotator now. In a grid
     only masks suggested as `class_name` come. Raises ReviewError (forbidden, paused, unknown_task, task_closed).
     """
+    who = Claimant(0, person_id, mode, client, now, 0)
     known = {bytes.fromhex(token) for token in held}
-    with store.writing() as connection:
-        person = require_person(connection, person_id, mode=mode)
-        row = require_task(connection, task)
-        of_class = _class_of_grid(connection, row, class_name) if mode == "grid" else None
-        lane = mode if of_class is None else f"grid:{of_class[0]}"
-        desk = _Desk(connection, person, row, mode=mode, lane=lane, client=client, now=now, rng=rng)
-        own = leases.own_leases(
-            connection, row.id, annotator_id=person.id, lane=lane, client=client, now=now
-        )
-        room = min(count, MOST_AT_ONCE - len(known))
-        items = [
-            item_of(
-                connection, lease.mask_id, token=lease.token, expires_at=lease.expires_at, now=now
-            )
-            for lease in own
-            if lease.token not in known
-        ][: max(0, room)]
-        settle_everywhere(connection, leases.forget_expired(connection, now=now), now=now)
-        while len(items) < room:
-            item = desk.next_item(of_class)
-            if item is None:
-                break
-            items.append(item)
+    room = min(count, MOST_AT_ONCE - len(known))
+    items: list[Item] = []
+    for _ in range(1 + _SCOUTS):
+        with store.writing() as connection:
+            help_with_chores(connection, now=now)
+            require_person(connection, person_id, mode=mode)
+            row = require_task(connection, task)
+            who = _placed(who, row, class_name)
+            desk = _Desk(connection, who, row, rng=rng)
+            items += desk.hand_out(room - len(items), known=known)
+        known |= {bytes.fromhex(item.lease) for item in items}
+        if not desk.is_cut or not _scout(store, who):
+            break
     return items
 
 
-def _class_of_grid(connection: Connection, task: TaskRow, class_name: str) -> tuple[int, int]:
-    ids = dict(zip(task.candidates, task.candidate_ids, strict=True))
-    if class_name not in ids:
-        raise ReviewError(
-            f"{class_name!r} is no candidate of the task {task.name}", reason="invalid"
-        )
-    default = default_class(connection, task.id)
-    return ids[class_name], default if default is not None else task.candidate_ids[0]
+def _placed(who: Claimant, task: TaskRow, class_name: str) -> Claimant:
+    """Return who asks, with the task and the class of the grid that they ask for."""
+    of_class = None
+    if who.mode == "grid":
+        ids = dict(zip(task.candidates, task.candidate_ids, strict=True))
+        if class_name not in ids:
+            raise ReviewError(
+                f"{class_name!r} is no candidate of the task {task.name}", reason="invalid"
+            )
+        of_class = ids[class_name]
+    return replace(who, task_id=task.id, lease_s=task.options.lease_s, of_class=of_class)
+
+
+def _scout(store: Store, who: Claimant) -> bool:
+    """Put an annotator before the next mask for them, found while others work; says whether there is one.
+
+    After a long search in vain they rest for twenty times its length before the next. One that was too long for
+    somebody who waits goes on from where it came to, after a shorter rest.
+    """
+    began = perf_counter()
+    with store.reading() as connection:
+        place, reached = leases.scout_lane(connection, who, for_s=_SCOUT_S)
+    took_s = perf_counter() - began
+    with store.writing() as connection:
+        if place is not None:
+            leases.stand_before(connection, who, place)
+        else:
+            rest_s = took_s * (20 if reached is None else 1)
+            until = who.now + (rest_s if took_s > _LONG_WALK_S else 0)
+            leases.rest_lane(connection, who, at=reached, until=until)
+    return place is not None
 
 
 class _Desk:
-    """Hands one annotator one mask after the other."""
+    """Hands one annotator one mask after the other; `is_cut` where it stopped before the end of a long queue."""
 
     def __init__(
-        self,
-        connection: Connection,
-        person: Person,
-        task: TaskRow,
-        *,
-        mode: leases.ReviewMode,
-        lane: str,
-        client: str,
-        now: float,
-        rng: Random,
+        self, connection: Connection, who: Claimant, task: TaskRow, *, rng: Random
     ) -> None:
         self.connection = connection
-        self.person = person
+        self.who = who
         self.task = task
-        self.mode = mode
-        self.lane = lane
-        self.client = client
-        self.now = now
         self.rng = rng
+        self.is_cut = False
         self.gold: list[GoldRow] | None = None
 
-    def next_item(self, of_class: tuple[int, int] | None) -> Item | None:
-        """Lease the next mask, gold or not; None where there is none."""
-        token = self.rng.randbytes(16)
-        mask_id = None
-        if self.mode != "adjudication":
-            mask_id = self._draw_gold(token, of_class)
-        if mask_id is None:
-            mask_id = self._claim(token, of_class)
-        if mask_id is None:
-            return None
-        until = self.now + self.task.options.lease_s
-        return item_of(self.connection, mask_id, token=token, expires_at=until, now=self.now)
+    def hand_out(self, room: int, *, known: set[bytes]) -> list[Item]:
+        """Return up to `room` masks: those that the tab has and does not know, then others."""
+        own = leases.own_leases(self.connection, self.who)
+        items = [
+            self._item(lease.mask_id, token=lease.token, expires_at=lease.expires_at)
+            for lease in own
+            if lease.token not in known
+        ][: max(0, room)]
+        now = self.who.now
+        settle_everywhere(self.connection, leases.forget_expired(self.connection, now=now), now=now)
+        while len(items) < room:
+            token = self.rng.randbytes(16)
+            mask_id = self._draw_gold(token)
+            if mask_id is None:
+                mask_id, self.is_cut = leases.claim_next(self.connection, self.who, token=token)
+            if mask_id is None:
+                break
+            items.append(self._item(mask_id, token=token, expires_at=self.who.until))
+        return items
 
-    def _claim(self, token: bytes, of_class: tuple[int, int] | None) -> int | None:
-        lease_s = self.task.options.lease_s
-        if self.mode == "adjudication":
-            return leases.claim_contested(
-                self.connection,
-                self.task.id,
-                annotator_id=self.person.id,
-                token=token,
-                client=self.client,
-                now=self.now,
-                lease_s=lease_s,
-            )
-        return leases.claim_slot(
-            self.connection,
-            self.task.id,
-            annotator_id=self.person.id,
-            token=token,
-            mode=self.mode,
-            lane=self.lane,
-            client=self.client,
-            now=self.now,
-            lease_s=lease_s,
-            of_class=of_class,
+    def _item(self, mask_id: int, *, token: bytes, expires_at: float) -> Item:
+        return item_of(
+            self.connection, mask_id, token=token, expires_at=expires_at, now=self.who.now
         )
 
-    def _draw_gold(self, token: bytes, of_class: tuple[int, int] | None) -> int | None:
+    def _draw_gold(self, token: bytes) -> int | None:
         """Lease a gold mask at the rate of the task; practice comes before everything else."""
+        if self.who.mode == "adjudication":
+            return None
         options = self.task.options
         if self.gold is None:
             # Within one transaction only this desk draws.
             self.gold = drawable_gold(
                 self.connection,
                 self.task.id,
-                annotator_id=self.person.id,
+                annotator_id=self.who.annotator_id,
                 cap=options.gold_cap,
-                now=self.now,
-                of_class=of_class,
+                now=self.who.now,
+                of_class=self.who.of_class,
             )
         training = [row for row in self.gold if row.kind == "training"]
         if training:
@@ -159,27 +159,14 @@ class _Desk:
         else:
             return None
         self.gold.remove(drawn)
-        self._lease_gold(drawn, token)
-        return drawn.mask_id
-
-    def _lease_gold(self, gold: GoldRow, token: bytes) -> None:
+        who = self.who
         note_exposure(
-            self.connection, gold.id, self.person.id, mode=self.mode, now=iso_of(self.now)
+            self.connection, drawn.id, who.annotator_id, mode=who.mode, now=iso_of(who.now)
         )
         leases.grant_lease(
-            self.connection,
-            token=token,
-            task_id=self.task.id,
-            mask_id=gold.mask_id,
-            annotator_id=self.person.id,
-            slot_id=None,
-            gold_id=gold.id,
-            mode=self.mode,
-            lane=self.lane,
-            client=self.client,
-            now=self.now,
-            lease_s=self.task.options.lease_s,
+            self.connection, who, token=token, mask_id=drawn.mask_id, gold_id=drawn.id
         )
+        return drawn.mask_id
 
 
 def renew_leases(

@@ -62,7 +62,8 @@ class Operation:
 
     `op` is decide, undo, skip, except or flag. `lease` names the mask; in an undo it is a token made by the page, for
     the lease it gets back. A decision has an `outcome`, and a `class_name` where that is a class. `of` is the UUID of
-    the decision that an undo withdraws. `age_s` is how long ago the key was pressed.
+    the decision that an undo withdraws, or the lease under which a mask was clicked out of a grid. `age_s` is how long
+    ago the key was pressed.
     """
 
     op: str

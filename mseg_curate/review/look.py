@@ -12,7 +12,7 @@ from mseg_curate.review.items import (
     TaskCounts,
     TaskQuestion,
 )
-from mseg_curate.store import Connection, Store, leases, queue
+from mseg_curate.store import Connection, Store, leases, queue, steering
 from mseg_curate.store.activity import count_decisions, last_event, pace_per_hour, recent_of
 from mseg_curate.store.datasets import load_dataset
 from mseg_curate.store.masks import load_mask
@@ -20,6 +20,7 @@ from mseg_curate.store.tasks import TaskRow, default_class, examples_of, find_ta
 from mseg_curate.store.taxonomies import label_class_ids
 
 __all__ = [
+    "count_suggested",
     "count_task",
     "example_mask",
     "leased_mask",
@@ -88,6 +89,21 @@ def count_task(store: Store, task: str) -> TaskCounts:
             contested=states["contested"],
             slots_open=queue.count_open_slots(connection, row.id),
         )
+
+
+def count_suggested(store: Store, task: str) -> dict[str, int]:
+    """Return how many masks of a task its grids hold in all, by candidate; raises ReviewError (unknown_task).
+
+    Masks without a suggestion are expected to be of the default class.
+    """
+    with store.reading() as connection:
+        row = _known_task(connection, task)
+        counts = steering.count_suggested(connection, row.id)
+        default = default_class(connection, row.id)
+    first = default if default is not None else row.candidate_ids[0]
+    counts[first] = counts.get(first, 0) + row.masks - sum(counts.values())
+    pairs = zip(row.candidates, row.candidate_ids, strict=True)
+    return {name: counts.get(label, 0) for name, label in pairs}
 
 
 def progress_of(

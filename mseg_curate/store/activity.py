@@ -119,7 +119,7 @@ def last_event(connection: Connection, annotator_id: int, task_id: int) -> tuple
     """Return (kind, note) of the last warning, pause or resumption of an annotator that concerns a task, or None."""
     row = connection.exec_driver_sql(
         "SELECT kind, note FROM annotator_event WHERE annotator_id = ? AND (task_id = ? OR task_id IS NULL) "
-        "AND kind IN ('warned', 'paused', 'resumed', 'reopened') ORDER BY id DESC LIMIT 1",
+        "AND kind IN ('warned', 'paused', 'resumed') ORDER BY id DESC LIMIT 1",
         (annotator_id, task_id),
     ).first()
     return None if row is None else (str(row[0]), str(row[1]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from sqlalchemy import Connection
 
@@ -15,6 +16,7 @@ __all__ = [
     "ImageFilter",
     "MaskVote",
     "browsed_masks",
+    "count_images",
     "find_images",
     "has_pixels",
 ]
@@ -24,9 +26,10 @@ __all__ = [
 class ImageFilter:
     """Which images are looked for; what is '' or False does not matter.
 
-    `text` stands in the image's name or sequence. The rest is of one and the same mask in the image: its source class,
-    its resolution's outcome (resolved, contested or ignored; `undecided` for none) and class, its state in a task
-    (open, settled, contested or adjudicated), and whether it has an open flag.
+    `text` stands in the image's name or sequence, `shown_class` is a class of the dataset with pixels in the image. The
+    rest is of one and the same mask in the image: its source class, its resolution's outcome (resolved, contested or
+    ignored; `undecided` for none) and class, its state in a task (open, settled, contested or adjudicated), and whether
+    it has an open flag.
     """
 
     dataset: str = ""
@@ -37,16 +40,22 @@ class ImageFilter:
     resolved_class: str = ""
     state: str = ""
     flagged: bool = False
+    shown_class: str = ""
 
     @property
     def asks_of_masks(self) -> bool:
         """Whether an image needs a mask to be found."""
-        return self != ImageFilter(self.dataset, self.split, self.text)
+        return self != ImageFilter(
+            self.dataset, self.split, self.text, shown_class=self.shown_class
+        )
 
 
 @dataclass(frozen=True)
 class FoundImage:
-    """An image in a list, with how many of its masks are known, resolved and contested, and its open flags."""
+    """An image in a list, with how many of its masks are known, resolved and contested, and its open flags.
+
+    Contested are those whose votes name no class clearly, at the last `resolve` or now.
+    """
 
     id: int
     dataset: str
@@ -64,24 +73,55 @@ SELECT i.id, d.name, i.split, i.sequence, i.name,
   (SELECT COUNT(*) FROM mask AS m WHERE m.image_id = i.id AND m.area_px IS NOT NULL),
   (SELECT COUNT(*) FROM mask AS m JOIN resolution AS r ON r.mask_id = m.id
    WHERE m.image_id = i.id AND r.outcome = 'resolved'),
-  (SELECT COUNT(*) FROM mask AS m JOIN resolution AS r ON r.mask_id = m.id
-   WHERE m.image_id = i.id AND r.outcome = 'contested'),
+  (SELECT COUNT(*) FROM mask AS m LEFT JOIN resolution AS r ON r.mask_id = m.id
+   WHERE m.image_id = i.id AND (r.outcome = 'contested'
+   OR EXISTS (SELECT 1 FROM task_mask AS x WHERE x.mask_id = m.id AND x.status = 'contested'))),
   (SELECT COUNT(*) FROM mask AS m JOIN flag AS f ON f.mask_id = m.id
    WHERE m.image_id = i.id AND f.closed_at IS NULL)
 FROM image AS i JOIN dataset AS d ON d.id = i.dataset_id
 WHERE i.label_file IS NOT NULL
 """
-# The order is that of an index; the page begins behind the last image of the one before.
-_ORDER = "ORDER BY i.dataset_id, i.split, i.sequence, i.name LIMIT :limit"
-# Few masks are in this state: they are looked up once, by an index, instead of in every image.
-_RARE_STATE = "contested"
+_COUNTED = "SELECT COUNT(*) FROM (SELECT 1 FROM image AS i WHERE i.label_file IS NOT NULL"
+# The order is that of an index; a page begins behind the last image of the one before, or ends before another's first.
+_FORWARDS = "ORDER BY i.dataset_id, i.split, i.sequence, i.name LIMIT :limit"
+_BACKWARDS = "ORDER BY i.dataset_id DESC, i.split DESC, i.sequence DESC, i.name DESC LIMIT :limit"
+# Few masks are in these states: they are looked up once, by an index, instead of in every image.
+_RARE_STATES = ("contested", "adjudicated")
 
 
 def find_images(
-    connection: Connection, wanted: ImageFilter, *, after: int | None, limit: int
+    connection: Connection,
+    wanted: ImageFilter,
+    *,
+    after: int | None = None,
+    before: int | None = None,
+    limit: int,
 ) -> list[FoundImage]:
-    """Return up to `limit` images with pixels by dataset, split, sequence and name, those behind image `after`."""
+    """Return up to `limit` images with pixels by dataset, split, sequence and name.
+
+    The first of all, those next behind image `after`, or the last ones before image `before`.
+    """
     values: dict[str, object] = {"limit": limit}
+    conditions = _conditions(wanted, values)
+    if before is not None:
+        conditions.append(_beside(connection, wanted, before, "<", values))
+        rows = connection.exec_driver_sql(" ".join((_FOUND, *conditions, _BACKWARDS)), values)
+        return [FoundImage(*row) for row in rows][::-1]
+    if after is not None:
+        conditions.append(_beside(connection, wanted, after, ">", values))
+    rows = connection.exec_driver_sql(" ".join((_FOUND, *conditions, _FORWARDS)), values)
+    return [FoundImage(*row) for row in rows]
+
+
+def count_images(connection: Connection, wanted: ImageFilter, *, limit: int) -> int:
+    """Return how many images a filter finds; `limit` where there are as many or more."""
+    values: dict[str, object] = {"limit": limit}
+    conditions = _conditions(wanted, values)
+    counted = connection.exec_driver_sql(" ".join((_COUNTED, *conditions, "LIMIT :limit)")), values)
+    return int(counted.scalar_one())
+
+
+def _conditions(wanted: ImageFilter, values: dict[str, object]) -> list[str]:
     conditions = []
     if wanted.dataset:
         conditions.append("AND i.dataset_id = (SELECT id FROM dataset WHERE name = :dataset)")
@@ -92,18 +132,26 @@ def find_images(
     if wanted.text:
         conditions.append("AND instr(lower(i.sequence || '/' || i.name), lower(:text))")
         values["text"] = wanted.text
+    if wanted.shown_class:
+        conditions.append(
+            "AND EXISTS (SELECT 1 FROM dataset_class AS k JOIN image_class_pixels AS p "
+            "ON p.dataset_class_id = k.id WHERE k.dataset_id = i.dataset_id AND k.name = :shown_class "
+            "AND p.image_id = i.id AND p.pixels > 0)"
+        )
+        values["shown_class"] = wanted.shown_class
     if wanted.asks_of_masks:
         conditions.append(_mask_condition(wanted, values))
-    if after is not None:
-        conditions.append(_after(connection, wanted, after, values))
-    rows = connection.exec_driver_sql(" ".join((_FOUND, *conditions, _ORDER)), values)
-    return [FoundImage(*row) for row in rows]
+    return conditions
 
 
-def _after(
-    connection: Connection, wanted: ImageFilter, image_id: int, values: dict[str, object]
+def _beside(
+    connection: Connection,
+    wanted: ImageFilter,
+    image_id: int,
+    side: Literal["<", ">"],
+    values: dict[str, object],
 ) -> str:
-    """Return the condition that an image lies behind another; what the filter fixes already is not compared again."""
+    """Return the condition that an image lies on a side of another; what the filter fixes is not compared again."""
     row = connection.exec_driver_sql(
         "SELECT dataset_id, split, sequence, name FROM image WHERE id = ?", (image_id,)
     ).first()
@@ -111,9 +159,9 @@ def _after(
         return ""
     first = (2 if wanted.split else 1) if wanted.dataset else 0
     columns = ("dataset_id", "split", "sequence", "name")[first:]
-    values |= {f"after_{column}": value for column, value in zip(columns, row[first:], strict=True)}
+    values |= {f"beside_{name}": value for name, value in zip(columns, row[first:], strict=True)}
     left = ", ".join(f"i.{column}" for column in columns)
-    return f"AND ({left}) > ({', '.join(f':after_{column}' for column in columns)})"
+    return f"AND ({left}) {side} ({', '.join(f':beside_{column}' for column in columns)})"
 
 
 def has_pixels(connection: Connection, image_id: int) -> bool:
@@ -140,7 +188,7 @@ def _mask_condition(wanted: ImageFilter, values: dict[str, object]) -> str:
         conditions.append("r.label_class_id = (SELECT id FROM label_class WHERE name = :resolved)")
         values["resolved"] = wanted.resolved_class
     if wanted.state:
-        by_state = wanted.state == _RARE_STATE
+        by_state = wanted.state in _RARE_STATES
         tasks = "x.task_id IN (SELECT id FROM task) AND" if by_state else ""
         joins.append(f"JOIN task_mask AS x ON {tasks} x.mask_id = m.id")
         conditions.append("x.status = :state")
@@ -148,7 +196,7 @@ def _mask_condition(wanted: ImageFilter, values: dict[str, object]) -> str:
     if wanted.flagged:
         conditions.append("m.id IN (SELECT mask_id FROM flag WHERE closed_at IS NULL)")
     asked = f"SELECT {{}} FROM mask AS m {' '.join(joins)} WHERE {' AND '.join(conditions)}"
-    if wanted.flagged or wanted.state == _RARE_STATE:
+    if wanted.flagged or wanted.state in _RARE_STATES:
         return f"AND i.id IN ({asked.format('m.image_id')})"
     return f"AND EXISTS ({asked.format('1')} AND m.image_id = i.id)"
 

@@ -129,7 +129,9 @@ def load_dataset(connection: Connection, name: str) -> DatasetRow:
             return row
     added = [row.name for row in found if row.root] or [row.name for row in found]
     known = ", ".join(added[:12]) or "none"
-    raise StoreError(f"no dataset {name!r} in the store; known: {known}")
+    raise StoreError(
+        f"no dataset {name!r} in the store; known: {known}; `mseg-curate dataset add` brings one in"
+    )
 
 
 def store_pixels(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-__all__ = ["FlagRow", "add_flag", "close_flag", "list_flags"]
+__all__ = ["FlagRow", "add_flag", "close_flag", "list_flags", "open_flag"]
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,17 @@ def close_flag(connection: Connection, flag_id: int, *, by: str, now: str) -> bo
         connection.exec_driver_sql(
             "UPDATE flag SET closed_at = ?, closed_by = ? WHERE id = ? AND closed_at IS NULL",
             (now, by, flag_id),
+        ).rowcount
+        == 1
+    )
+
+
+def open_flag(connection: Connection, flag_id: int) -> bool:
+    """Open a closed flag again; returns False where there is none of this id."""
+    return (
+        connection.exec_driver_sql(
+            "UPDATE flag SET closed_at = NULL, closed_by = NULL WHERE id = ? AND closed_at IS NOT NULL",
+            (flag_id,),
         ).rowcount
         == 1
     )

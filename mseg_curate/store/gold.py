@@ -55,7 +55,7 @@ _GOLD = (
 )
 
 _DRAWABLE = f"""
-SELECT {_GOLD} FROM gold AS g {{joins}}
+SELECT {_GOLD} FROM gold AS g
 WHERE g.task_id = :task AND g.retired_at IS NULL {{condition}}
   AND g.mask_id NOT IN (SELECT shown.mask_id FROM gold AS shown CROSS JOIN gold_exposure AS e
                         WHERE shown.task_id = :task AND e.gold_id = shown.id AND e.annotator_id = :me)
@@ -64,10 +64,10 @@ WHERE g.task_id = :task AND g.retired_at IS NULL {{condition}}
   AND NOT {DECIDED_BY.format(mask="g.mask_id")}
 ORDER BY g.id
 """
-_DRAWABLE_ANY = _DRAWABLE.format(joins="", condition="")
+_DRAWABLE_ANY = _DRAWABLE.format(condition="")
 _DRAWABLE_OF_CLASS = _DRAWABLE.format(
-    joins="LEFT JOIN suggestion AS s ON s.task_id = g.task_id AND s.mask_id = g.mask_id",
-    condition="AND g.kind = 'evaluation' AND COALESCE(s.label_class_id, :default) = :label",
+    condition="AND g.kind = 'evaluation' AND (SELECT m.expected_id FROM task_mask AS m "
+    "WHERE m.task_id = g.task_id AND m.mask_id = g.mask_id) = :of_class",
 )
 
 
@@ -87,19 +87,19 @@ def drawable_gold(
     annotator_id: int,
     cap: int,
     now: float,
-    of_class: tuple[int, int] | None = None,
+    of_class: int | None = None,
 ) -> list[GoldRow]:
     """Return the active gold of a task that this annotator has never seen and that was shown less than `cap` times.
 
     A mask seen as gold that was retired since counts as seen.
 
-    With `of_class`, (class, default) as in `leases.claim_slot`, only evaluation gold that its grid would show.
+    With `of_class`, a label class, only evaluation gold that its grid would show.
     """
     values: dict[str, object] = {"task": task_id, "me": annotator_id, "cap": cap, "now": now}
     if of_class is None:
         rows = connection.exec_driver_sql(_DRAWABLE_ANY, values)
     else:
-        values |= {"label": of_class[0], "default": of_class[1]}
+        values |= {"of_class": of_class}
         rows = connection.exec_driver_sql(_DRAWABLE_OF_CLASS, values)
     return [GoldRow(*row) for row in rows]
 

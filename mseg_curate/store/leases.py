@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from time import perf_counter
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from sqlalchemy import Connection
 
@@ -14,10 +14,12 @@ from mseg_curate.store.standing import stands
 __all__ = [
     "DECIDED_BY",
     "HELD_BY",
+    "Claim",
+    "Claimant",
     "Lease",
     "ReviewMode",
-    "claim_contested",
-    "claim_slot",
+    "Scouted",
+    "claim_next",
     "delete_lease",
     "except_from_grid",
     "find_lease",
@@ -27,13 +29,20 @@ __all__ = [
     "own_leases",
     "release_leases",
     "renew_leases",
+    "rest_lane",
     "rewind_cursors",
+    "scout_lane",
+    "stand_before",
 ]
 
 ReviewMode = Literal["single", "grid", "adjudication"]
 
 _KEEP_S = 86_400
-_LONG_WALK_S = 0.02
+# So many slots, or contested masks, are looked at while the store is kept from others: some milliseconds. Most often
+# the next is among the first few.
+_WINDOWS = (50, 2000)
+_SCOUTED_AT_ONCE = 20_000
+_FORGOTTEN_AT_ONCE = 2000
 _BEFORE_ALL = (-(2**62), -1)
 _AFTER_ALL = (2**62, 2**62)
 
@@ -47,43 +56,95 @@ DECIDED_BY = f"""EXISTS (
 HELD_BY = """EXISTS (
   SELECT 1 FROM lease AS own WHERE own.mask_id = {mask} AND own.annotator_id = :me AND own.expires_at > :now)"""
 
-# One statement finds the next slot and leases it. An expired lease is in nobody's way: the new one replaces it.
-_CLAIM_SLOT = f"""
-INSERT OR REPLACE INTO lease
-  (token, task_id, mask_id, annotator_id, slot_id, gold_id, mode, lane, client, leased_at, expires_at)
-SELECT :token, s.task_id, s.mask_id, :me, s.id, NULL, :mode, :lane, :client, :now, :until
-FROM task_slot AS s
-WHERE s.task_id = :task AND s.decision_id IS NULL AND (s.rank, s.position) > (:rank, :position)
-  {{condition}}
+# The first condition says of most masks that this annotator has decided that they did, from an index alone.
+_OPEN_SLOTS = f"""
+FROM task_slot AS s INDEXED BY {{index}}
+WHERE s.task_id = :task_id AND {{in_lane}} AND s.decision_id IS NULL
+  AND (s.rank, s.position) > (:rank, :position) {{until}}
+  AND NOT EXISTS (SELECT 1 FROM task_slot AS mine WHERE mine.mask_id = s.mask_id AND mine.task_id = s.task_id
+                  AND mine.annotator_id = :me)
   AND NOT EXISTS (SELECT 1 FROM task_mask AS m WHERE m.task_id = s.task_id AND m.mask_id = s.mask_id
                   AND m.status = 'adjudicated')
   AND NOT EXISTS (SELECT 1 FROM lease AS l WHERE l.slot_id = s.id AND l.expires_at > :now)
+  AND NOT EXISTS (SELECT 1 FROM grid_exception AS x WHERE :mode = 'grid' AND x.task_id = s.task_id
+                  AND x.mask_id = s.mask_id AND x.annotator_id = :me)
   AND NOT {HELD_BY.format(mask="s.mask_id")}
   AND NOT {DECIDED_BY.format(mask="s.mask_id")}
 ORDER BY s.rank, s.position, s.number LIMIT 1
-RETURNING mask_id
 """
-_CLAIM_ANY = _CLAIM_SLOT.format(condition="")
-# Asked first of each mask: of a rare class few pass.
-_CLAIM_OF_CLASS = _CLAIM_SLOT.format(
-    condition="AND COALESCE((SELECT g.label_class_id FROM suggestion AS g "
-    "WHERE g.task_id = s.task_id AND g.mask_id = s.mask_id), :default) = :label "
-    "AND NOT EXISTS (SELECT 1 FROM grid_exception AS x WHERE x.task_id = s.task_id AND x.mask_id = s.mask_id "
-    "AND x.annotator_id = :me)",
-)
-_CLAIM_CONTESTED = f"""
+_CONTESTED = f"""
+FROM task_mask AS s
+WHERE s.task_id = :task_id AND s.status = 'contested' AND s.position > :position AND s.position <= :end_position
+  AND NOT EXISTS (SELECT 1 FROM lease AS l WHERE l.task_id = s.task_id AND l.mask_id = s.mask_id
+                  AND l.mode = 'adjudication' AND l.expires_at > :now)
+  AND NOT {HELD_BY.format(mask="s.mask_id")}
+  AND NOT {DECIDED_BY.format(mask="s.mask_id")}
+ORDER BY s.position LIMIT 1
+"""
+# One statement finds the next mask and leases it. An expired lease is in nobody's way: the new one replaces it.
+_LEASE_IT = """
 INSERT OR REPLACE INTO lease
   (token, task_id, mask_id, annotator_id, slot_id, gold_id, mode, lane, client, leased_at, expires_at)
-SELECT :token, m.task_id, m.mask_id, :me, NULL, NULL, 'adjudication', 'adjudication', :client, :now, :until
-FROM task_mask AS m
-WHERE m.task_id = :task AND m.status = 'contested' AND m.position > :position
-  AND NOT EXISTS (SELECT 1 FROM lease AS l WHERE l.task_id = m.task_id AND l.mask_id = m.mask_id
-                  AND l.mode = 'adjudication' AND l.expires_at > :now)
-  AND NOT {HELD_BY.format(mask="m.mask_id")}
-  AND NOT {DECIDED_BY.format(mask="m.mask_id")}
-ORDER BY m.position LIMIT 1
-RETURNING mask_id
+SELECT :token, s.task_id, s.mask_id, :me, {slot}, NULL, :mode, :lane, :client, :now, :until
 """
+
+
+class _Lane(NamedTuple):
+    """How a lane of a queue is walked: the next mask leased, or only found, and where a window of it ends."""
+
+    claim: str
+    scout: str
+    window_end: str
+
+
+def _lane_of_slots(index: str, in_lane: str) -> _Lane:
+    until = "AND (s.rank, s.position) <= (:end_rank, :end_position)"
+    where = _OPEN_SLOTS.format(index=index, in_lane=in_lane, until="{until}")
+    return _Lane(
+        f"{_LEASE_IT.format(slot='s.id')} {where.format(until=until)} RETURNING mask_id",
+        f"SELECT s.rank, s.position {where.format(until=until)}",
+        f"SELECT s.rank, s.position FROM task_slot AS s INDEXED BY {index} WHERE s.task_id = :task_id AND {in_lane} "
+        "AND s.decision_id IS NULL AND (s.rank, s.position) > (:rank, :position) "
+        "ORDER BY s.rank, s.position LIMIT 1 OFFSET :window",
+    )
+
+
+_SINGLE = _lane_of_slots("ix_task_slot_open", "TRUE")
+_GRID = _lane_of_slots("ix_task_slot_expected", "s.expected_id = :of_class")
+_ADJUDICATION = _Lane(
+    f"{_LEASE_IT.format(slot='NULL')} {_CONTESTED} RETURNING mask_id",
+    f"SELECT 0, s.position {_CONTESTED}",
+    "SELECT 0, s.position FROM task_mask AS s WHERE s.task_id = :task_id AND s.status = 'contested' "
+    "AND s.position > :position ORDER BY s.position LIMIT 1 OFFSET :window",
+)
+_LANES = {"single": _SINGLE, "grid": _GRID, "adjudication": _ADJUDICATION}
+
+
+@dataclass(frozen=True)
+class Claimant:
+    """Who asks for masks: an annotator in one browser tab (`client`), of a task, in a mode, at a time.
+
+    `now` is in epoch seconds, `lease_s` how long they may keep a mask. A grid has a class, `of_class` by its row: the
+    masks come that are suggested as it, or that nothing is suggested for where it is the default.
+    """
+
+    task_id: int
+    annotator_id: int
+    mode: ReviewMode
+    client: str
+    now: float
+    lease_s: int
+    of_class: int | None = None
+
+    @property
+    def lane(self) -> str:
+        """The part of the queue that they walk on their own: single, adjudication, or the grid of a class."""
+        return self.mode if self.of_class is None else f"grid:{self.of_class}"
+
+    @property
+    def until(self) -> float:
+        """When a lease ends that they get now, in epoch seconds."""
+        return self.now + self.lease_s
 
 
 @dataclass(frozen=True)
@@ -106,121 +167,122 @@ class Lease:
 _LEASE = "id, token, task_id, mask_id, annotator_id, slot_id, gold_id, mode, client, leased_at, expires_at"
 
 
-def claim_slot(
-    connection: Connection,
-    task_id: int,
-    *,
-    annotator_id: int,
-    token: bytes,
-    mode: ReviewMode,
-    lane: str,
-    client: str,
-    now: float,
-    lease_s: float,
-    of_class: tuple[int, int] | None = None,
-) -> int | None:
-    """Lease the next open slot of a task that this annotator may fill; returns its mask, or None.
+class Claim(NamedTuple):
+    """The mask that was leased, or None; `is_cut` says that the queue is longer than what was looked at."""
 
-    `of_class` is (class, default), both label class ids, and takes only masks suggested as the class; a mask without
-    a suggestion counts as the default, and one that this annotator clicked out of a grid is left for the single queue.
+    mask_id: int | None
+    is_cut: bool = False
+
+
+def claim_next(connection: Connection, who: Claimant, *, token: bytes) -> Claim:
+    """Lease the next open slot that an annotator may fill, or the next contested mask to an adjudicator.
+
     The queue is walked from where the annotator stands; at its end those come again that were skipped or given back.
+    Who has decided most of a large task has far to go: the walk ends after some thousand slots, and `scout_lane` finds
+    the way while others work.
     """
-    values: dict[str, object] = {
-        "task": task_id, "me": annotator_id, "token": token, "mode": mode, "lane": lane, "client": client,
-        "now": now, "until": now + lease_s,
-    }  # fmt: skip
-    if of_class is None:
-        return _walk(connection, _CLAIM_ANY, values, lane=lane, now=now)
-    label, default = of_class
-    if label != default and not _is_suggested(connection, task_id, label):
-        return None
-    values |= {"label": label, "default": default}
-    return _walk(connection, _CLAIM_OF_CLASS, values, lane=lane, now=now)
+    rank, position, rest_until = _cursor(connection, who)
+    claim = _claim_within(connection, who, (rank, position), token=token)
+    if claim == Claim(None) and (rank, position) != _BEFORE_ALL and who.now >= rest_until:
+        claim = _claim_within(connection, who, _BEFORE_ALL, token=token)
+    if claim.mask_id is not None:
+        _move_cursor(connection, who, claim.mask_id)
+    return Claim(claim.mask_id, claim.is_cut and who.now >= rest_until)
 
 
-def _is_suggested(connection: Connection, task_id: int, label_class_id: int) -> bool:
-    row = connection.exec_driver_sql(
-        "SELECT 1 FROM suggestion WHERE task_id = ? AND label_class_id = ? LIMIT 1",
-        (task_id, label_class_id),
-    ).first()
-    return row is not None
+def _claim_within(
+    connection: Connection, who: Claimant, start: tuple[int, int], *, token: bytes
+) -> Claim:
+    lane = _LANES[who.mode]
+    values = _values(who, start) | {"token": token}
+    for window in _WINDOWS:
+        end = connection.exec_driver_sql(lane.window_end, values | {"window": window}).first()
+        end_rank, end_position = _AFTER_ALL if end is None else end
+        until = values | {"end_rank": end_rank, "end_position": end_position}
+        row = connection.exec_driver_sql(lane.claim, until).first()
+        if row is not None or end is None:
+            return Claim(None if row is None else int(row[0]))
+        values |= {"rank": end_rank, "position": end_position}
+    return Claim(None, is_cut=True)
 
 
-def claim_contested(
-    connection: Connection,
-    task_id: int,
-    *,
-    annotator_id: int,
-    token: bytes,
-    client: str,
-    now: float,
-    lease_s: float,
-) -> int | None:
-    """Lease the next contested mask of a task on which this annotator has no vote; returns it, or None."""
-    values: dict[str, object] = {
-        "task": task_id, "me": annotator_id, "token": token, "client": client,
-        "now": now, "until": now + lease_s,
-    }  # fmt: skip
-    return _walk(connection, _CLAIM_CONTESTED, values, lane="adjudication", now=now)
-
-
-def _walk(
-    connection: Connection, statement: str, values: dict[str, object], *, lane: str, now: float
-) -> int | None:
-    """Claim from where the annotator stands in a lane, then from its start; returns the mask, or None.
-
-    A walk from the start passes all that this annotator has decided. A long one that was in vain is followed by a rest
-    of twenty times its length, so that people who wait for work do not keep others from theirs.
-    """
-    began = perf_counter()
-    key = (values["task"], values["me"], lane)
-    rank, position, rest_until = _cursor(connection, key)
-    mask_id = _claim_from(connection, statement, values, (rank, position))
-    if mask_id is None and now < rest_until:
-        return None
-    if mask_id is None and (rank, position) != _BEFORE_ALL:
-        mask_id = _claim_from(connection, statement, values, _BEFORE_ALL)
-    if mask_id is None:
-        took_s = perf_counter() - began
-        _rest(connection, key, until=now + (20 * took_s if took_s > _LONG_WALK_S else 0))
-    else:
-        _move_cursor(connection, key, mask_id)
-    return mask_id
-
-
-def _claim_from(
-    connection: Connection, statement: str, values: dict[str, object], start: tuple[int, int]
-) -> int | None:
+def _values(who: Claimant, start: tuple[int, int]) -> dict[str, object]:
     rank, position = start
-    row = connection.exec_driver_sql(
-        statement, values | {"rank": rank, "position": position}
-    ).first()
-    return None if row is None else int(row[0])
+    return asdict(who) | {
+        "me": who.annotator_id, "lane": who.lane, "until": who.until, "rank": rank, "position": position,
+    }  # fmt: skip
 
 
-def _cursor(connection: Connection, key: tuple[object, ...]) -> tuple[int, int, float]:
+class Scouted(NamedTuple):
+    """The rank and position of the next mask, or None; `reached` is where the search stopped short of the end."""
+
+    place: tuple[int, int] | None
+    reached: tuple[int, int] | None = None
+
+
+def scout_lane(connection: Connection, who: Claimant, *, for_s: float) -> Scouted:
+    """Look for the next mask that an annotator could be given, for about so many seconds.
+
+    All of the queue is read if need be: this is made for a reading connection, which keeps nobody from writing.
+    """
+    lane = _LANES[who.mode]
+    rank, position, _ = _cursor(connection, who)
+    until = perf_counter() + for_s
+    for start in dict.fromkeys(((rank, position), _BEFORE_ALL)):
+        here: tuple[int, int] | None = start
+        while here is not None:
+            values = _values(who, here) | {"window": _SCOUTED_AT_ONCE}
+            end = connection.exec_driver_sql(lane.window_end, values).first()
+            values["end_rank"], values["end_position"] = _AFTER_ALL if end is None else end
+            found = connection.exec_driver_sql(lane.scout, values).first()
+            if found is not None:
+                return Scouted((int(found[0]), int(found[1])))
+            here = None if end is None else (int(end[0]), int(end[1]))
+            if here is not None and perf_counter() > until:
+                return Scouted(None, here)
+    return Scouted(None)
+
+
+def stand_before(connection: Connection, who: Claimant, place: tuple[int, int]) -> None:
+    """Have an annotator stand right before a place in their lane."""
+    rank, position = place
+    _set_cursor(connection, who, (rank, position - 1))
+
+
+def rest_lane(
+    connection: Connection, who: Claimant, *, at: tuple[int, int] | None, until: float
+) -> None:
+    """Let the queue not be searched for an annotator before a time; then from a place on, or from its start.
+
+    So people who wait for work do not keep the machine busy.
+    """
+    _set_cursor(connection, who, _AFTER_ALL if at is None else at, rest_until=until)
+
+
+def _cursor(connection: Connection, who: Claimant) -> tuple[int, int, float]:
     row = connection.exec_driver_sql(
         "SELECT rank, position, rest_until FROM task_cursor WHERE task_id = ? AND annotator_id = ? AND lane = ?",
-        key,
+        (who.task_id, who.annotator_id, who.lane),
     ).first()
     return (int(row[0]), int(row[1]), float(row[2])) if row else (*_BEFORE_ALL, 0.0)
 
 
-def _move_cursor(connection: Connection, key: tuple[object, ...], mask_id: int) -> None:
-    task_id, annotator_id, lane = key
-    connection.exec_driver_sql(
-        "INSERT OR REPLACE INTO task_cursor (task_id, annotator_id, lane, rank, position) "
-        "SELECT task_id, ?, ?, rank, position FROM task_mask WHERE task_id = ? AND mask_id = ?",
-        (annotator_id, lane, task_id, mask_id),
-    )
-
-
-def _rest(connection: Connection, key: tuple[object, ...], *, until: float) -> None:
+def _set_cursor(
+    connection: Connection, who: Claimant, place: tuple[int, int], *, rest_until: float = 0.0
+) -> None:
     connection.exec_driver_sql(
         "INSERT OR REPLACE INTO task_cursor (task_id, annotator_id, lane, rank, position, rest_until) "
         "VALUES (?, ?, ?, ?, ?, ?)",
-        (*key, *_AFTER_ALL, until),
+        (who.task_id, who.annotator_id, who.lane, *place, rest_until),
     )
+
+
+def _move_cursor(connection: Connection, who: Claimant, mask_id: int) -> None:
+    rank, position = connection.exec_driver_sql(
+        "SELECT rank, position FROM task_mask WHERE task_id = ? AND mask_id = ?",
+        (who.task_id, mask_id),
+    ).one()
+    _set_cursor(connection, who, (rank, position))
 
 
 def rewind_cursors(connection: Connection, task_id: int) -> None:
@@ -230,36 +292,29 @@ def rewind_cursors(connection: Connection, task_id: int) -> None:
 
 def grant_lease(
     connection: Connection,
+    who: Claimant,
     *,
     token: bytes,
-    task_id: int,
     mask_id: int,
-    annotator_id: int,
-    slot_id: int | None,
-    gold_id: int | None,
-    mode: ReviewMode,
-    lane: str,
-    client: str,
-    now: float,
-    lease_s: float,
+    slot_id: int | None = None,
+    gold_id: int | None = None,
 ) -> None:
     """Lease a named mask: one drawn as gold, or one whose decision was undone."""
+    values = (
+        token,
+        who.task_id,
+        mask_id,
+        who.annotator_id,
+        slot_id,
+        gold_id,
+        who.mode,
+        who.lane,
+        who.client,
+    )
     connection.exec_driver_sql(
         "INSERT OR REPLACE INTO lease (token, task_id, mask_id, annotator_id, slot_id, gold_id, mode, lane, "
         "client, leased_at, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            token,
-            task_id,
-            mask_id,
-            annotator_id,
-            slot_id,
-            gold_id,
-            mode,
-            lane,
-            client,
-            now,
-            now + lease_s,
-        ),
+        (*values, who.now, who.until),
     )
 
 
@@ -272,32 +327,25 @@ def find_lease(connection: Connection, token: bytes) -> Lease | None:
 
 
 def forget_expired(connection: Connection, *, now: float) -> list[int]:
-    """Take expired leases off their slots; returns the masks, whose slots may be wanted no more.
+    """Take expired leases off their slots, some at once; returns the masks, whose slots may be wanted no more.
 
     The rows stay for a day, to tell latecomers what happened.
     """
     rows = connection.exec_driver_sql(
-        "UPDATE lease SET slot_id = NULL WHERE slot_id IS NOT NULL AND expires_at <= ? RETURNING mask_id",
-        (now,),
+        "UPDATE lease SET slot_id = NULL WHERE id IN (SELECT id FROM lease INDEXED BY ix_lease_seated "
+        "WHERE slot_id IS NOT NULL AND expires_at <= ? LIMIT ?) RETURNING mask_id",
+        (now, _FORGOTTEN_AT_ONCE),
     ).all()
     connection.exec_driver_sql("DELETE FROM lease WHERE expires_at <= ?", (now - _KEEP_S,))
     return [int(row[0]) for row in rows]
 
 
-def own_leases(
-    connection: Connection,
-    task_id: int,
-    *,
-    annotator_id: int,
-    lane: str,
-    client: str,
-    now: float,
-) -> list[Lease]:
+def own_leases(connection: Connection, who: Claimant) -> list[Lease]:
     """Return the live leases of one browser tab in a lane, in the order they were given."""
     rows = connection.exec_driver_sql(
         f"SELECT {_LEASE} FROM lease WHERE annotator_id = ? AND task_id = ? AND lane = ? AND client = ? "
         "AND expires_at > ? ORDER BY id",
-        (annotator_id, task_id, lane, client, now),
+        (who.annotator_id, who.task_id, who.lane, who.client, who.now),
     )
     return [Lease(*row) for row in rows]
 

@@ -12,8 +12,8 @@ from alembic.config import Config
 from sqlalchemy import Connection, Engine
 
 from mseg_curate.errors import StoreError
-from mseg_curate.store.queue import settle_tasks
 from mseg_curate.store.schema import APPLICATION_ID, SCHEMA_VERSION
+from mseg_curate.store.settle import settle_tasks
 from mseg_curate.store.views import VIEWS
 
 __all__ = ["upgrade"]

@@ -26,6 +26,7 @@ from mseg_curate.store.schema_base import (
 from mseg_curate.store.schema_review import (
     annotator,
     annotator_event,
+    chore,
     decision,
     flag,
     gold,
@@ -47,6 +48,7 @@ __all__ = [
     "SCHEMA_VERSION",
     "annotator",
     "annotator_event",
+    "chore",
     "confusion",
     "dataset",
     "dataset_class",

@@ -6,7 +6,7 @@ from sqlalchemy import CheckConstraint, Column, ForeignKey, Integer, MetaData
 
 __all__ = ["APPLICATION_ID", "SCHEMA_VERSION", "metadata", "one_of", "ref", "row_id"]
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 APPLICATION_ID = 0x4D534743
 """`MSGC`: tells our SQLite files from others."""
 

@@ -22,6 +22,7 @@ from mseg_curate.store.schema_base import metadata, one_of, ref, row_id
 __all__ = [
     "annotator",
     "annotator_event",
+    "chore",
     "decision",
     "flag",
     "gold",
@@ -130,14 +131,16 @@ task_mask = Table(
     Column("rank", Integer, nullable=False, server_default="0"),
     Column("position", Integer, nullable=False, server_default="0"),
     Column("status", String(11), nullable=False, server_default="open"),
+    # The label class whose grid shows the mask: the one suggested, else the task's default.
+    Column("expected_id", Integer, nullable=False, server_default="0"),
     one_of("status", "open", "settled", "contested", "adjudicated"),
     Index("ix_task_mask_mask_id", "mask_id"),
     Index("ix_task_mask_status", "task_id", "status", "position"),
     sqlite_with_rowid=False,
 )
 
-# One row per independent decision that is wanted: a mask has as many as its redundancy asks for. The copy of rank and
-# position lets one partial index find the next mask.
+# One row per independent decision that is wanted: a mask has as many as its redundancy asks for. The copies of rank,
+# position and expected class let one partial index find the next mask, of all or of a class.
 task_slot = Table(
     "task_slot",
     metadata,
@@ -149,11 +152,21 @@ task_slot = Table(
     Column("position", Integer, nullable=False),
     ref("annotator_id", "annotator", nullable=True),
     ref("decision_id", "decision", nullable=True),
+    Column("expected_id", Integer, nullable=False, server_default="0"),
     UniqueConstraint("task_id", "mask_id", "number"),
     CheckConstraint("(annotator_id IS NULL) = (decision_id IS NULL)", name="filled"),
     Index(
         "ix_task_slot_open",
         "task_id",
+        "rank",
+        "position",
+        "number",
+        sqlite_where=text("decision_id IS NULL"),
+    ),
+    Index(
+        "ix_task_slot_expected",
+        "task_id",
+        "expected_id",
         "rank",
         "position",
         "number",
@@ -168,6 +181,28 @@ task_slot = Table(
         unique=True,
         sqlite_where=text("annotator_id IS NOT NULL"),
     ),
+)
+
+# What a change has promised to do to many masks, done in steps: it has come to the row `done_to` of those up to
+# `last_id` (masks of a task, or decisions).
+chore = Table(
+    "chore",
+    metadata,
+    row_id(),
+    Column("kind", String(9), nullable=False),
+    ref("task_id", "task", nullable=True),
+    ref("annotator_id", "annotator", nullable=True),
+    Column("done_to", Integer, nullable=False),
+    Column("last_id", Integer, nullable=False),
+    Column("withdrawn", Integer, nullable=False, server_default="0"),
+    Column("by", Text, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("asked_at", String(32), nullable=False),
+    # Of the last step, in epoch seconds.
+    Column("touched_at", Float, nullable=False, server_default="0"),
+    Column("finished_at", String(32)),
+    one_of("kind", "task", "decisions", "reopen"),
+    Index("ix_chore_unfinished", "id", sqlite_where=text("finished_at IS NULL")),
 )
 
 # How far an annotator has walked a lane of a task's queue (single, adjudication, or the grid of one class): what lies
@@ -207,6 +242,8 @@ lease = Table(
     one_of("mode", "single", "grid", "adjudication"),
     Index("ix_lease_annotator_id", "annotator_id"),
     Index("ix_lease_expires_at", "expires_at"),
+    # Those that are still to be taken off their slots: the others stay for a day.
+    Index("ix_lease_seated", "expires_at", sqlite_where=text("slot_id IS NOT NULL")),
     Index(
         "ix_lease_adjudication",
         "task_id",

@@ -1,4 +1,4 @@
-"""What a curator changes of a task while it runs: definitions, examples, suggestions, the order of its masks."""
+"""What a curator changes of a task while it runs: definitions, examples, suggestions, masks in dispute."""
 
 from __future__ import annotations
 
@@ -7,27 +7,18 @@ from collections.abc import Mapping, Sequence
 from sqlalchemy import Connection
 
 from mseg_curate.store.bulk import bulk_insert
-from mseg_curate.store.leases import rewind_cursors
 from mseg_curate.store.standing import stands
 
 __all__ = [
     "add_examples",
-    "all_masks",
     "clear_examples",
+    "count_suggested",
     "disputed_masks",
     "example_masks",
-    "rank_masks",
+    "list_examples",
     "set_definitions",
     "store_suggestions",
 ]
-
-
-def all_masks(connection: Connection, task_id: int) -> list[int]:
-    """Return all masks of a task."""
-    rows = connection.exec_driver_sql(
-        "SELECT mask_id FROM task_mask WHERE task_id = ? ORDER BY mask_id", (task_id,)
-    )
-    return [int(row[0]) for row in rows]
 
 
 def set_definitions(
@@ -63,6 +54,19 @@ def add_examples(connection: Connection, task_id: int, *, masks: Sequence[tuple[
     bulk_insert(connection, "task_example (task_id, position, number, mask_id)", new)
 
 
+def list_examples(connection: Connection, task_id: int) -> list[tuple[str, str, str, int, str]]:
+    """Return the examples of a task as (split, sequence, image, segment, candidate), candidate by candidate."""
+    rows = connection.exec_driver_sql(
+        "SELECT i.split, i.sequence, i.name, m.segment, u.name FROM task_example AS e "
+        "JOIN task_candidate AS c ON c.task_id = e.task_id AND c.position = e.position "
+        "JOIN label_class AS u ON u.id = c.label_class_id "
+        "JOIN mask AS m ON m.id = e.mask_id JOIN image AS i ON i.id = m.image_id "
+        "WHERE e.task_id = ? ORDER BY e.position, e.number",
+        (task_id,),
+    )
+    return [(split, sequence, name, int(n), of) for split, sequence, name, n, of in rows]
+
+
 def clear_examples(connection: Connection, task_id: int, *, position: int | None = None) -> int:
     """Remove the example masks of one candidate, or of all; returns how many there were."""
     return connection.exec_driver_sql(
@@ -78,11 +82,31 @@ def store_suggestions(
     rows: Sequence[tuple[int, int, float | None]],
     source: str,
 ) -> None:
-    """Store what a model takes masks for, as (mask id, label class, score), in the place of what was suggested."""
+    """Store what a model takes masks for, as (mask id, label class, score), in the place of what was suggested.
+
+    Their grids are those of these classes from now on.
+    """
+    if not rows:
+        return
     connection.exec_driver_sql(
         "INSERT OR REPLACE INTO suggestion (task_id, mask_id, label_class_id, score, source) VALUES (?, ?, ?, ?, ?)",
         [(task_id, *row, source) for row in rows],
     )
+    expected = [(label, task_id, mask_id, label) for mask_id, label, _ in rows]
+    for table in ("task_mask", "task_slot"):
+        connection.exec_driver_sql(
+            f"UPDATE {table} SET expected_id = ? WHERE task_id = ? AND mask_id = ? AND expected_id <> ?",
+            expected,
+        )
+
+
+def count_suggested(connection: Connection, task_id: int) -> dict[int, int]:
+    """Return how many masks of a task are suggested as each label class; classes without any are left out."""
+    rows = connection.exec_driver_sql(
+        "SELECT label_class_id, COUNT(*) FROM suggestion WHERE task_id = ? GROUP BY label_class_id",
+        (task_id,),
+    )
+    return {int(label): int(number) for label, number in rows}
 
 
 def disputed_masks(connection: Connection, task_id: int) -> list[int]:
@@ -96,17 +120,3 @@ def disputed_masks(connection: Connection, task_id: int) -> list[int]:
         (task_id,),
     )
     return [int(row[0]) for row in rows]
-
-
-def rank_masks(connection: Connection, task_id: int, *, ranks: Mapping[int, int]) -> None:
-    """Give masks of a task these ranks, lower first, and all others 0; everybody begins at the queue's start again."""
-    new = [(rank, task_id, mask_id) for mask_id, rank in ranks.items()]
-    for table in ("task_mask", "task_slot"):
-        connection.exec_driver_sql(
-            f"UPDATE {table} SET rank = 0 WHERE task_id = ? AND rank <> 0", (task_id,)
-        )
-        if new:
-            connection.exec_driver_sql(
-                f"UPDATE {table} SET rank = ? WHERE task_id = ? AND mask_id = ?", new
-            )
-    rewind_cursors(connection, task_id)

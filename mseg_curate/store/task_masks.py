@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from mseg_curate.readers.mask_csv import MaskKey
 from mseg_curate.store.standing import stands
 
-__all__ = ["SureMask", "find_task_masks", "sure_masks"]
+__all__ = ["SureMask", "contested_masks", "find_task_masks", "sure_masks"]
 
 # Below it, one look-up each is quicker than reading all masks of a task.
 _FEW = 2000
@@ -49,6 +49,14 @@ def find_task_masks(
         if row is not None:
             found[key] = int(row[4])
     return found
+
+
+def contested_masks(connection: Connection, task_id: int) -> set[int]:
+    """Return the row ids of the masks of a task that wait for an adjudicator."""
+    rows = connection.exec_driver_sql(
+        "SELECT mask_id FROM task_mask WHERE task_id = ? AND status = 'contested'", (task_id,)
+    )
+    return {int(row[0]) for row in rows}
 
 
 @dataclass(frozen=True)

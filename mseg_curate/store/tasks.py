@@ -117,7 +117,14 @@ def create_task(
             for position, label in enumerate(candidates)
         ],
     )
-    enqueue_masks(connection, task_id, mask_ids=mask_ids, redundancy=options.redundancy)
+    default = default_class(connection, task_id)
+    enqueue_masks(
+        connection,
+        task_id,
+        mask_ids=mask_ids,
+        redundancy=options.redundancy,
+        expected=candidates[0] if default is None else default,
+    )
     return task_id
 
 

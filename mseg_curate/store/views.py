@@ -176,6 +176,21 @@ JOIN dataset AS d ON d.id = i.dataset_id
 LEFT JOIN label_class AS u ON u.id = x.label_class_id
 LEFT JOIN label_class AS v ON v.id = g.label_class_id
 """,
+    "v_suggestion": """
+SELECT t.name AS task, d.name AS dataset, i.split AS split, i.sequence AS sequence, i.name AS image,
+       m.segment AS segment, m.source_class AS source_class, m.area_px AS area_px,
+       v.name AS suggested_class, g.score AS score, g.source AS source,
+       r.outcome AS outcome, u.name AS resolved_class,
+       CASE WHEN r.outcome IN ('resolved', 'ignored') THEN r.label_class_id IS g.label_class_id END AS agrees
+FROM suggestion AS g
+JOIN task AS t ON t.id = g.task_id
+JOIN mask AS m ON m.id = g.mask_id
+JOIN image AS i ON i.id = m.image_id
+JOIN dataset AS d ON d.id = i.dataset_id
+JOIN label_class AS v ON v.id = g.label_class_id
+LEFT JOIN resolution AS r ON r.mask_id = g.mask_id
+LEFT JOIN label_class AS u ON u.id = r.label_class_id
+""",
     "v_flag": """
 SELECT f.id AS flag_id, t.name AS task, d.name AS dataset, i.split AS split, i.sequence AS sequence,
        i.name AS image, m.segment AS segment, m.source_class AS source_class, a.name AS annotator,

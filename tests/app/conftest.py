@@ -12,7 +12,9 @@ import pytest
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page
 
+    from mseg_curate.store import Store
     from tests.app.fake_review import FakeServer
+    from tests.app.route_client import Server
 
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = [
@@ -64,6 +66,15 @@ def fake() -> Iterator[FakeServer]:
     server: FakeServer = made.FakeServer(made.FakeReview())
     yield server
     server.stop()
+
+
+@pytest.fixture
+def server(farm_store: Store, farm: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """The guarded routes over the store of the farm, with people of every role."""
+    made = pytest.importorskip("tests.app.route_client", reason="the app's extra is not installed")
+    monkeypatch.setenv("MSEG_CURATE_DB", str(farm_store.path))
+    with made.serving_routes(farm_store, farm) as running:
+        yield running
 
 
 @pytest.fixture

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
+import random
 import secrets
 import socket
 import threading
@@ -74,12 +76,18 @@ class FakeReview:
     log: list[Body] = field(default_factory=list)
     standing: dict[int, str] = field(default_factory=dict)
     skipped: set[int] = field(default_factory=set)
+    excepted: set[int] = field(default_factory=set)
+    settled: set[int] = field(default_factory=set)
     practice: dict[int, str] = field(default_factory=dict)
     expired: set[str] = field(default_factory=set)
     token: str = "first"
     blocked: tuple[int, str, str] | None = None
     deaf_to: int = 0
     away: bool = False
+    stuck: bool = False
+    lag_s: float = 0.0
+    failing: float = 0.0
+    luck: random.Random = field(default_factory=lambda: random.Random(5))
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     def __post_init__(self) -> None:
@@ -115,7 +123,8 @@ class FakeReview:
                 if lease.client == client and lease.mode == mode and token not in held
             ]
             taken = {lease.mask for lease in self.leases.values()} | set(self.standing)
-            free = [n for n in range(self.masks) if n not in taken and n not in self.skipped]
+            taken |= self.skipped | (self.excepted if mode == "grid" else set())
+            free = [n for n in range(self.masks) if n not in taken]
             count = cast("int", body["count"])
             for mask in free[: max(0, count - len(mine))]:
                 token = secrets.token_hex(16)
@@ -160,11 +169,14 @@ class FakeReview:
             return {**self.done[uuid], "status": "known"}
         result: Body = {"uuid": uuid, "status": "stored"}
         if op["op"] == "undo":
-            of = next((entry for entry in self.log if entry["uuid"] == op["of"]), None)
+            of = next((entry for entry in self.log if op["of"] in named(entry)), None)
             if of is None:
                 return self.refuse(uuid, "unknown", "There is no such decision.")
             mask, mode = cast("int", of["mask"]), str(of["mode"])
             self.standing.pop(mask, None)
+            self.excepted.discard(mask)
+            if mask in self.settled:
+                return self.finish(op, mask, mode, client, result)
             self.leases[lease] = Leased(mask, client, mode)
             result["item"] = self.item(lease)
         elif lease in self.expired or lease not in self.leases:
@@ -174,8 +186,12 @@ class FakeReview:
         else:
             mask, mode = self.leases[lease].mask, self.leases[lease].mode
             result |= self.settle(op, lease, mask)
+        return self.finish(op, mask, mode, client, result)
+
+    def finish(self, op: Body, mask: int, mode: str, client: str, result: Body) -> Body:
+        """Write an operation that was done into the log."""
         self.log.append({**op, "mask": mask, "mode": mode, "client": client})
-        self.done[uuid] = result
+        self.done[str(op["uuid"])] = result
         return result
 
     def settle(self, op: Body, lease: str, mask: int) -> Body:
@@ -188,6 +204,7 @@ class FakeReview:
             self.skipped.add(mask)
             return {}
         if op["op"] == "except":
+            self.excepted.add(mask)
             return {}
         self.standing[mask] = str(op["uuid"])
         if mode == "adjudication":
@@ -241,6 +258,11 @@ class FakeReview:
         """Return the mask of a lease, live or spent."""
         with self.lock:
             return self.leases[lease].mask if lease in self.leases else self.spent[lease]
+
+
+def named(entry: Body) -> tuple[object, ...]:
+    """By what an undo names an operation: its uuid, an exception by its lease."""
+    return (entry["lease"],) if entry["op"] == "except" else (entry["uuid"],)
 
 
 @cache
@@ -333,11 +355,21 @@ class FakeServer:
                     status, reason, message = review.blocked
                     return JSONResponse({"error": reason, "message": message}, status_code=status)
                 raw = await request.body()
-                return answer(request, json.loads(raw) if raw else {})
+                await asyncio.sleep(review.lag_s)
+                # Of the failures half come before anything was done, half after it.
+                fate = review.luck.random() if review.failing else 1.0
+                if fate < review.failing / 2:
+                    return HTMLResponse("<h1>Bad gateway</h1>", status_code=502)
+                answered = answer(request, json.loads(raw) if raw else {})
+                if fate < review.failing:
+                    return HTMLResponse("<h1>Gateway timeout</h1>", status_code=504)
+                return answered
 
             return endpoint
 
         def decide(request: Request, body: Body) -> Response:
+            if review.stuck:
+                return JSONResponse({"error": "store"}, status_code=503)
             answer = review.apply(body)
             if review.deaf_to > 0:
                 # Stored, but the answer is lost: the client has to ask again.

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 TASK = "animals"
 PANES = ("", "grid", "adjudicate")
-PAGES = (*PANES, "tasks", "annotators", "browse")
+PAGES = (*PANES, "tasks", "annotators", "browse", "browse?image=1")
 # Everything that a key could reach; what is -1 is reached by other means than Tab.
 CONTROLS = """() => {
   const found = [];

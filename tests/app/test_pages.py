@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -46,11 +47,13 @@ def open_page(store: Store, monkeypatch: pytest.MonkeyPatch) -> OpenPage:
     """A function that opens a page as a person of a role."""
     monkeypatch.setenv(store_path.VARIABLE, str(store.path))
 
-    def opened(name: str, role: str = "curator", person: str = "root") -> AppTest:
+    def opened(name: str, role: str = "curator", person: str = "root", **query: str) -> AppTest:
         sign_in_person(store, person, now=NOW)
         here = set_role(store, person, role=role, by="test", now=NOW)
         test = AppTest.from_file(str(PAGES / name), default_timeout=30)
         test.session_state["_here"] = Here(here, bound=True)
+        for word, value in query.items():
+            test.query_params[word] = value
         test.run()
         assert not test.exception
         return test
@@ -185,7 +188,7 @@ def test_a_task_is_made(open_page: OpenPage, store: Store) -> None:
 
 def test_gold_is_retired(open_page: OpenPage, store: Store) -> None:
     """Gold leaves with a reason; a wrong answer is withdrawn."""
-    test = open_page("browse.py")
+    test = open_page("browse.py", image="1")
     fill(test, "Right answer", "dog")
     test = press(test, "Make it gold")
     assert [line.answer for line in list_gold(store, "kinds")] == ["dog"]
@@ -221,8 +224,8 @@ def test_curators_see_everybody(open_page: OpenPage) -> None:
     table = open_page("annotators.py").dataframe[0].value
     assert list(table["Name"]) == ["anna", "ben", "root"]
     assert list(table["Decisions"]) == [2, 1, 0]
-    assert list(table["Accuracy on gold (95 %)"]) == ["–", "–", "–"]
-    assert table["Median seconds"][0] == 2.5
+    assert list(table["Accuracy on gold"]) == ["–", "–", "–"]
+    assert table["Median (s)"][0] == 2.5
     assert "Give this role" not in labels(open_page("annotators.py"))
     assert "Give this role" in labels(open_page("annotators.py", role="admin"))
 
@@ -239,15 +242,27 @@ def test_pause_and_resume(open_page: OpenPage, store: Store) -> None:
     test = open_page("annotators.py")
     test = press(test, "Pause")
     assert "a reason is missing" in test.error[0].value
-    test.text_input(key="pause-why").set_value("let us talk")
+    test.text_input(key="pause-why-0").set_value("let us talk")
     test = press(test, "Pause")
     assert rows(store, "SELECT status FROM annotator WHERE name = 'anna'") == [("paused",)]
-    test.text_input(key="pause-why").set_value("talked")
+    test.text_input(key="pause-why-1").set_value("talked")
     press(test, "Resume")
     assert rows(store, "SELECT kind, by, note FROM annotator_event WHERE kind <> 'role'")[-2:] == [
         ("paused", "root", "let us talk"),
         ("resumed", "root", "talked"),
     ]
+
+
+def test_a_refused_pause_keeps_who_was_chosen(open_page: OpenPage, store: Store) -> None:
+    """Who forgot the reason and adds it pauses the one whom they chose, not the first of the list."""
+    test = open_page("annotators.py")
+    test.selectbox(key="pause-who").set_value("ben")
+    test = press(test, "Pause")
+    assert test.selectbox(key="pause-who").value == "ben"
+    test.text_input(key="pause-why-0").set_value("a word")
+    test = press(test, "Pause")
+    assert rows(store, "SELECT name FROM annotator WHERE status = 'paused'") == [("ben",)]
+    assert test.text_input(key="pause-why-1").value == ""
 
 
 def test_curators_do_not_pause_admins(open_page: OpenPage, store: Store) -> None:
@@ -261,7 +276,7 @@ def test_curators_do_not_pause_admins(open_page: OpenPage, store: Store) -> None
 def test_decisions_are_reopened(open_page: OpenPage, store: Store) -> None:
     """The votes of one annotator in a task are withdrawn, with a reason."""
     test = open_page("annotators.py")
-    test.text_input(key="reopen-why").set_value("guessed")
+    test.text_input(key="reopen-why-0").set_value("guessed")
     test = press(test, "Re-open their decisions")
     assert "2 decisions of anna in kinds are withdrawn" in test.success[0].value.replace("\\", "")
     assert rows(store, "SELECT status FROM task_mask ORDER BY mask_id")[1] == ("open",)
@@ -282,10 +297,20 @@ def test_roles_are_given(open_page: OpenPage, store: Store) -> None:
 # --- browse ---------------------------------------------------------------------------------------
 
 
+def cards(test: AppTest) -> list[dict[str, object]]:
+    """Return the cards of the page's gallery."""
+    (gallery,) = test.get("bidi_component")
+    found: list[dict[str, object]] = json.loads(gallery.proto.json)["cards"]
+    return found
+
+
 def test_an_image_is_shown(open_page: OpenPage) -> None:
-    """The first image comes with three pictures, its legend, and its masks with votes and resolution."""
-    test = open_page("browse.py")
-    assert len(test.get("image")) == 4
+    """An image comes with four pictures, its legend, and its masks with votes and resolution; one mask is outlined."""
+    test = open_page("browse.py", image="1")
+    assert [card["path"] for card in cards(test)] == [
+        f"/review/browse/1/{kind}?px=1024&mask=1"
+        for kind in ("photo", "before", "after", "overlay")
+    ]
     table = test.dataframe[0].value
     assert list(table["Resolution"]) == ["resolved", "resolved"]
     assert table["Votes"][0] == "anna: dog (single); ben: dog (single)"
@@ -293,15 +318,60 @@ def test_an_image_is_shown(open_page: OpenPage) -> None:
     assert "dog" in legend
 
 
+def test_images_are_listed(open_page: OpenPage) -> None:
+    """The list shows each image with its map after what was decided, how far it is, and a way to open it."""
+    test = open_page("browse.py")
+    assert [(card["title"], card["text"], card["opens"]) for card in cards(test)] == [
+        ("a", "farm train: 2 of 2 masks resolved", 1),
+        ("b", "farm train: 0 of 1 masks resolved", 2),
+        ("c", "farm val: 0 of 0 masks resolved", 3),
+    ]
+    assert {str(card["path"]).split("?")[0].rsplit("/", 1)[1] for card in cards(test)} == {"pair"}
+    assert "3 images" in test.markdown[0].value
+
+
 def test_images_are_filtered(open_page: OpenPage) -> None:
     """A filter changes the list; where nothing is found the page says so."""
     test = open_page("browse.py")
     fill(test, "Resolution of a mask", "undecided")
     test = test.run()
-    (images,) = [s for s in test.selectbox if s.label.startswith("Image (")]
-    assert images.options == ["farm train b: 1 masks, 0 resolved"]
+    assert [card["title"] for card in cards(test)] == ["b"]
     fill(test, "Split", "nowhere")
     assert "No image has" in test.run().info[0].value
+
+
+def test_a_class_alone_is_any_that_the_image_shows(open_page: OpenPage) -> None:
+    """A class without a task finds the images that show it; beside what is asked of a mask it is the mask's class."""
+    test = open_page("browse.py", **{"class": "animal"})
+    assert [card["title"] for card in cards(test)] == ["a", "b"]
+    test = open_page("browse.py", **{"class": "animal", "resolution": "resolved"})
+    assert [card["title"] for card in cards(test)] == ["a"]
+    test = open_page("browse.py", **{"class": "sky", "resolution": "resolved"})
+    assert "No image has" in test.info[0].value
+
+
+def test_a_link_shows_what_was_seen(open_page: OpenPage) -> None:
+    """Filters, page and image stand in the address; what no image has, or is none, does no harm."""
+    test = open_page("browse.py", split="train", after="1")
+    assert [card["title"] for card in cards(test)] == ["b"]
+    assert [card["title"] for card in cards(open_page("browse.py", before="2"))] == ["a"]
+    assert "no image 99" in open_page("browse.py", image="99").error[0].value
+    for nonsense in ("-1", "x", "9" * 30, "²"):
+        assert len(cards(open_page("browse.py", image=nonsense))) == 3
+    assert len(cards(open_page("browse.py", resolution="eaten", dataset="<b>"))) == 3
+
+
+def test_one_goes_from_image_to_image(open_page: OpenPage) -> None:
+    """Beside an image are the ways to those that the filter finds before and behind it, and to the list."""
+    test = open_page("browse.py", image="1", split="train")
+    assert [b.disabled for b in test.button if b.label == "Image before"] == [True]
+    test = press(test, "Next image")
+    assert test.query_params["image"] == "2"
+    assert [b.disabled for b in test.button if b.label == "Next image"] == [True]
+    test = press(test, "Back to the list")
+    assert [card["title"] for card in cards(test)] == ["b"]
+    test = press(test, "Page before")
+    assert [card["title"] for card in cards(test)] == ["a"]
 
 
 def test_flags_are_closed(open_page: OpenPage, store: Store) -> None:
@@ -310,7 +380,8 @@ def test_flags_are_closed(open_page: OpenPage, store: Store) -> None:
         add_flag(
             connection, b"f" * 16, task_id=1, mask_id=3, annotator_id=1, comment="**two** cats", now=DAY
         )  # fmt: skip
-    test = open_page("browse.py")
+    test = press(open_page("browse.py"), "Show its image")
+    assert test.query_params["image"] == "2"
     assert list(test.dataframe[-1].value["Remark"]) == ["**two** cats"]
     press(test, "Close the flag")
     assert rows(store, "SELECT closed_by FROM flag") == [("root",)]

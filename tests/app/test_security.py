@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import streamlit
@@ -12,8 +14,10 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.testclient import TestClient
+from starlette.types import Message
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from app import security
 from app.security import BODY_LIMIT_BYTES, HEADERS, Guard, is_host_allowed, is_same_origin
 
 HOST = "127.0.0.1:8501"
@@ -183,3 +187,27 @@ def test_large_bodies(client: TestClient) -> None:
     over = client.post("/review/echo", content=(b"x" * 1024 for _ in range(100)))
     assert over.status_code == 413
     assert client.post("/elsewhere", content=b"x" * 100_000).text == "100000"
+
+
+def test_slow_bodies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A body that never comes to its end is given up, and what lies behind the guard hears nothing of it."""
+    monkeypatch.setattr(security, "BODY_LIMIT_S", 0.05)
+    sent: list[Message] = []
+
+    async def behind(*_: object) -> None:
+        raise AssertionError
+
+    async def receive() -> Message:
+        await asyncio.sleep(0.02)
+        return {"type": "http.request", "body": b"x", "more_body": True}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    headers = [(b"host", HOST.encode())]
+    scope = {"type": "http", "method": "POST", "path": "/review/decide", "headers": headers}
+    # In a thread of its own: a browser of other tests may keep this one's event loop running.
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(asyncio.run, Guard(behind)(scope, receive, send)).result()
+    assert sent[0]["status"] == 408
+    assert b"too_slow" in sent[1]["body"]

@@ -91,7 +91,7 @@ def test_signed_but_senseless(store: Path, claims: dict[str, object]) -> None:
 
 def test_proof_is_exactly_true(store: Path) -> None:
     """Anything but `true` is no proof."""
-    claims = {"who": 7, "bound": "yes", "since": 1, "until": 2**40}
+    claims = {"who": 7, "bound": "yes", "since": 1, "until": 2**40, "session": ""}
     token = read_token(store, sign_claims(secret_of(store), "pane", claims), now=NOW)
     assert token is not None
     assert token.bound is False

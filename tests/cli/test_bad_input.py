@@ -158,6 +158,66 @@ def test_a_bad_decision(loop: Loop, call_cli: CallCli) -> None:
 @pytest.mark.parametrize(
     "words",
     [
+        ["task", "show", "{}"],
+        ["task", "make", "{}", "--dataset", "coarse", "--class", "animal"],
+        ["task", "set", "animals", "--instructions", "{}"],
+        ["annotator", "add", "anna", "--author", "{}", "--role", "curator"],
+        ["annotator", "pause", "anna", "--note", "{}"],
+        ["decisions", "export", "--task", "{}"],
+        ["flag", "list", "--task", "{}"],
+    ],
+    ids=" ".join,
+)
+def test_words_that_are_no_text(loop: Loop, call_cli: CallCli, words: list[str]) -> None:
+    """Bytes of the command line that are no UTF-8 are a usage error that names the place; nothing changes."""
+    before = dump(loop.store)
+    called = call_cli(*(word.format(os.fsdecode(b"caf\xe9")) for word in words), "--db", loop.store)
+    assert called.code == 2
+    assert "is no text in UTF-8" in called.err
+    assert dump(loop.store) == before
+
+
+def test_a_pipe_is_left_alone(loop: Loop, tmp_path: Path, call_cli: CallCli) -> None:
+    """No file takes the place of a device or a pipe, whatever the user may do there."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    called = call_cli("decisions", "export", "--out", pipe, "--db", loop.store)
+    assert called.code == 1
+    assert "is a device or a pipe; name a file" in called.message
+    assert pipe.is_fifo()
+
+
+@pytest.mark.parametrize(
+    ("words", "column"),
+    [
+        (["gold", "add", "animals"], "outcome"),
+        (["task", "suggest", "animals"], "class"),
+        (["task", "prioritise", "animals"], "rank"),
+        (["task", "example", "add", "animals"], "class"),
+        (["decisions", "import"], "outcome"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else value,
+)
+def test_files_of_a_spreadsheet(
+    loop: Loop, tmp_path: Path, call_cli: CallCli, words: list[str], column: str
+) -> None:
+    """Semicolons between the columns are named as what they are; a file in another encoding is told how to be saved."""
+    path = tmp_path / "sheet.csv"
+    path.write_text(f"split;image;segment;{column}\ntrain;a;0;cat\n", encoding="utf-8")
+    before = dump(loop.store)
+    called = call_cli(*words, path, "--db", loop.store)
+    assert called.code == 1
+    assert "expected commas between the columns, found semicolons" in called.message
+    path.write_bytes(f"split,image,segment,{column}\ntrain,caf\xe9,0,cat\n".encode("latin-1"))
+    called = call_cli(*words, path, "--db", loop.store)
+    assert called.code == 1
+    assert "save the file as UTF-8" in called.message
+    assert dump(loop.store) == before
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
         ["dataset", "list"],
         ["export", "--arm", "ignored", "--out", "out"],
         ["query", "SELECT 1"],

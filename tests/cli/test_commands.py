@@ -16,6 +16,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mseg_curate.store import Store
+
 CallCli = Callable[..., Any]
 Loop = Any  # the fixture of conftest.py
 
@@ -62,7 +64,10 @@ def test_the_whole_loop(here: Loop, call_cli: CallCli) -> None:
     words = ("task", "make", "animals", "--dataset", "coarse", "--class", "animal")
     called = call_cli(*words, "--redundancy", "2")
     assert "in 3 images" in called.out
-    assert called.out.endswith("candidates cat, dog, bird\n")
+    assert (
+        "candidates cat, dog, bird\nnext: mseg-curate review; `mseg-curate task describe"
+        in called.out
+    )
     masks = int(called.out.split()[2])
     assert call_cli("task", "list").out == f"animals\tcoarse\tanimal\t{masks} masks\topen\n"
     truth = here.root / "coarse/truth"
@@ -223,3 +228,54 @@ def test_train_baseline(
     called = call_cli(*words, "--reference", "partial")
     assert called.code == 1
     assert "expected relabeled or ignored, found partial" in called.message
+
+
+def test_each_step_names_the_next(
+    farm: Path, tmp_path: Path, call_cli: CallCli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever knows nothing gets from an empty folder to resolutions by what each command says comes next."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MSEG_CURATE_DB", raising=False)
+    Path("t.tsv").write_text("universal\nground\ncat\ndog\nsky\n", encoding="utf-8")
+    Path("farm.tsv").write_text(
+        "class\trelation\tuniversal\tcandidates\nground\tkeep\tground\t\n"
+        "animal\tsplit\tcat\t{cat, dog}\nsky\tsplit\tsky\t{sky, ground}\n",
+        encoding="utf-8",
+    )
+    Path("votes.csv").write_text(
+        "dataset,split,image,segment,source_class,outcome,annotator\nfarm,train,a,0,animal,dog,anna\n",
+        encoding="utf-8",
+    )
+    steps = [
+        (["init", "--taxonomy", "t.tsv"], "mseg-curate dataset add NAME FOLDER --role train|test"),
+        (["dataset", "add", "farm", farm, "--role", "train"],
+         "mseg-curate mapping draft farm > farm.tsv"),
+        (["mapping", "import", "farm", "farm.tsv"],
+         "mseg-curate task make NAME --dataset farm --class animal, and so for 1 more"),
+        (["task", "make", "animals", "--dataset", "farm", "--class", "animal"],
+         "mseg-curate review; `mseg-curate task describe animals FILE` tells annotators what the candidates are"),
+        (["mapping", "import", "farm", "farm.tsv"],
+         "mseg-curate task make NAME --dataset farm --class sky"),
+        (["resolve"], "mseg-curate review, or mseg-curate decisions import FILE"),
+        (["decisions", "import", "votes.csv"], "mseg-curate resolve"),
+        (["resolve"], "mseg-curate export --arm relabeled --out FOLDER"),
+    ]  # fmt: skip
+    assert call_cli("task", "list").code == 1
+    for words, coming in steps:
+        called = call_cli(*words)
+        assert called.code == 0
+        assert called.out.splitlines()[-1] == f"next: {coming}"
+    assert call_cli("resolve", "--as-of", "1").out.count("\n") == 1
+
+
+def test_empty_lists_say_what_fills_them(small_store: Store, call_cli: CallCli) -> None:
+    """Where there is nothing to list, stderr says what to do; standard output stays a table for programs."""
+    db = ("--db", small_store.path)
+    for words, lines, aside in (
+        (("task", "list"), 0, "no task yet; make one: mseg-curate task make"),
+        (("annotator", "list"), 1, "nobody yet; add somebody: mseg-curate annotator add"),
+        (("flag", "list"), 1, "no open flag"),
+    ):
+        called = call_cli(*words, *db)
+        assert (called.code, called.out.count("\n")) == (0, lines)
+        assert called.err.startswith(aside)

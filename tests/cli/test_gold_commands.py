@@ -54,6 +54,31 @@ def test_gold_is_added_listed_and_retired(run: CallCli) -> None:
     )
 
 
+def test_gold_is_written_as_it_is_read(run: CallCli) -> None:
+    """The active gold of one kind comes out as the file that adds it: gold moves to another task or store so."""
+    assert run("gold", "list", "kinds").err.startswith("no gold yet; mseg-curate gold propose")
+    assert run("gold", "add", "kinds", "gold.csv", "--author", "carla").code == 0
+    written = run("gold", "export", "kinds").out
+    assert written == (
+        "split,sequence,image,segment,outcome\ntrain,,a,0,dog\ntrain,,b,0,bad_mask\n"
+    )
+    assert run("gold", "export", "kinds", "--kind", "training").out.count("\n") == 1
+    for image in ("a", "b"):
+        words = ("--split", "train", "--image", image, "--segment", "0", "--note", "again")
+        assert run("gold", "retire", "kinds", *words, "--author", "carla").code == 0
+    assert run("gold", "export", "kinds").out.count("\n") == 1
+    Path("back.csv").write_text(written, encoding="utf-8")
+    assert run("gold", "add", "kinds", "back.csv", "--author", "carla").code == 0
+    assert run("gold", "export", "kinds").out == written
+
+
+def test_without_proposals_the_way_is_told(run: CallCli) -> None:
+    """Where no mask has votes enough, the answer is empty and what else can be done stands beside it."""
+    called = run("gold", "propose", "kinds")
+    assert called.out == "split,sequence,image,segment,outcome,votes,adjudicated\n"
+    assert "fill in rows of `mseg-curate task show kinds`" in called.err
+
+
 def test_proposals_can_be_added(run: CallCli) -> None:
     """What `gold propose` prints is what `gold add` reads."""
     votes = "dataset,split,image,segment,source_class,outcome,annotator\n" + "".join(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import click
@@ -116,3 +118,35 @@ def test_exporting_loads_no_torch() -> None:
         "del sys.modules['torch']"
     )
     assert "torch" not in loaded_after(code)
+
+
+ROOT = Path(__file__).parents[2]
+SOURCES = sorted(
+    path for room in ("mseg_curate", "app", "baselines") for path in (ROOT / room).rglob("*.py")
+)
+
+
+def commands_named_in(text: str) -> set[str]:
+    """Return the words behind the name of the program wherever a text tells somebody to run it."""
+    joined = re.sub(r'"\s*\n\s*f?"', "", text)
+    return {words.strip() for words in re.findall(r"`mseg-curate((?: [a-z][a-z-]*)+)", joined)} | {
+        words.strip() for words in re.findall(r"next: mseg-curate((?: [a-z][a-z-]*)+)", joined)
+    }
+
+
+def test_messages_name_commands_that_exist() -> None:
+    """Every command that a message tells somebody to run is one of ours."""
+    named = {
+        (path.name, words)
+        for path in SOURCES
+        for words in commands_named_in(path.read_text("utf-8"))
+    }
+    assert len(named) > 30
+    groups = {words for words, command in COMMANDS if isinstance(command, click.Group)}
+    for name, words in named:
+        path: tuple[str, ...] = ()
+        for word in words.split():
+            if path not in groups:
+                break
+            path = (*path, word)
+        assert path in dict(COMMANDS), f"{name}: mseg-curate {words}"

@@ -51,6 +51,22 @@ def test_people_are_added_and_given_roles(run: CallCli, farm_store: Store) -> No
     ]
 
 
+def test_who_cannot_be_added_whole_is_not_added(run: CallCli, farm_store: Store) -> None:
+    """Where the identity or the role is refused, there is no annotator of that name afterwards."""
+    assert run("annotator", "list").err.startswith("nobody yet; add somebody")
+    assert run("annotator", "add", "ben", "--login", "https://issuer 42").code == 0
+    for words in (
+        ("--login", " "),
+        ("--login", "https://issuer 42", "--role", "admin"),
+        ("--role", "curator", "--login", "two\nlines"),
+    ):
+        called = run("annotator", "add", "dora", *words)
+        assert called.code == 1
+        assert "identity" in called.message
+    assert run_query(farm_store, "SELECT name, role FROM annotator")[1] == [("ben", "annotator")]
+    assert run_query(farm_store, "SELECT COUNT(*) FROM annotator_event")[1] == [(2,)]
+
+
 def test_the_list_shows_how_people_work(run: CallCli, tmp_path: Path) -> None:
     """A line per annotator: counts, shares with their intervals, pace; dashes where nothing is known."""
     path = tmp_path / "votes.csv"

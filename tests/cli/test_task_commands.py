@@ -1,4 +1,4 @@
-"""The commands that steer a task, show its progress, and see to flags."""
+"""The commands that steer a task and show its progress."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import pytest
 
 from mseg_curate.store import Store
 from mseg_curate.store.engine import run_query
-from mseg_curate.store.flags import add_flag
 
 CallCli = Callable[..., Any]
 VOTES = (
@@ -115,6 +114,14 @@ def test_bad_definitions(run: CallCli, text: str, message: str) -> None:
     assert message in called.message
 
 
+def test_definitions_are_printed_as_they_are_read(run: CallCli) -> None:
+    """Without a file the definitions come out as the file that sets them."""
+    text = "class\tdefinition\ncat\tpurrs\ndog\t\ncow\tgives milk\n"
+    assert run("task", "describe", "kinds", write("d.tsv", text)).code == 0
+    assert run("task", "describe", "kinds").out == text
+    assert run("task", "describe", "nothing").code == 1
+
+
 def test_examples(run: CallCli, farm_store: Store) -> None:
     """Example masks are appended to their candidate, and removed again."""
     head = "split,image,segment,class\n"
@@ -138,7 +145,11 @@ def test_examples(run: CallCli, farm_store: Store) -> None:
     assert run("task", "example", "clear", "kinds", "--class", "sky").code == 1
     called = run("task", "example", "clear", "kinds", "--class", "cat")
     assert called.out == "kinds: 0 examples removed\n"
+    listed = run("task", "example", "list", "kinds").out
+    assert listed == "split,sequence,image,segment,class\ntrain,,a,0,dog\ntrain,,a,1,dog\n"
     assert run("task", "example", "clear", "kinds").out == "kinds: 2 examples removed\n"
+    assert run("task", "example", "add", "kinds", write("l.csv", listed)).code == 0
+    assert run("task", "example", "list", "kinds").out == listed
 
 
 def test_suggestions(run: CallCli, farm_store: Store) -> None:
@@ -195,6 +206,9 @@ def test_priorities(run: CallCli, farm_store: Store) -> None:
     called = run("task", "prioritise", "kinds", "--contested-first")
     assert called.out == "kinds: 1 masks have a place of their own in the queue\n"
     assert rows(farm_store, ranks) == [(1, -1), (2, 0), (3, 0)]
+    called = run("task", "prioritise", "kinds", "--by-chance")
+    assert called.out == "kinds: masks are handed out by chance again\n"
+    assert rows(farm_store, ranks) == [(1, 0), (2, 0), (3, 0)]
 
 
 def test_bad_priorities(run: CallCli) -> None:
@@ -204,10 +218,36 @@ def test_bad_priorities(run: CallCli) -> None:
     assert called.code == 1
     assert "line 2, column rank: expected a whole number, found '1.5'" in called.message
     assert "line 3" in called.message
-    for words in ((), (file, "--contested-first")):
+    for words in ((), (file, "--contested-first"), ("--contested-first", "--by-chance")):
         called = run("task", "prioritise", "kinds", *words)
         assert called.code == 1
-        assert "expected a FILE or --contested-first" in called.message
+        assert "expected a FILE, --contested-first" in called.message
+
+
+def test_contested_masks_are_adjudicated_by_file(run: CallCli, farm_store: Store) -> None:
+    """The contested masks of a task are a sheet of their own; filled in, it overrides the votes; other rows wait."""
+    called = run("task", "show", "kinds", "--contested")
+    assert called.out.count("\n") == 1
+    assert called.err == "no mask of kinds is contested\n"
+    votes = VOTES + VOTES.partition("\n")[2].replace(",a,0,", ",b,0,")
+    run("task", "set", "kinds", "--redundancy", "2", "--max-redundancy", "2")
+    assert run("decisions", "import", write("v.csv", votes)).code == 0
+    sheet = run("task", "show", "kinds", "--contested").out
+    head = "dataset,split,sequence,image,segment,source_class,outcome,annotator,mode\n"
+    row = "farm,train,,{},0,animal,{},adjudication\n"
+    assert sheet == head + row.format("a", ",") + row.format("b", ",")
+    filled = head + row.format("a", "cow,carla") + row.format("b", ",")
+    assert run("decisions", "import", write("s.csv", filled)).out == (
+        "1 decisions imported, 0 were there already\n  1 rows have no outcome yet and were passed over\n"
+        "next: mseg-curate resolve\n"
+    )
+    state = "SELECT image, state FROM v_mask WHERE segment = 0 ORDER BY image"
+    assert rows(farm_store, state) == [("a", "adjudicated"), ("b", "contested")]
+    assert run("resolve").code == 0
+    assert rows(farm_store, "SELECT outcome, resolved_class FROM v_resolution ORDER BY image") == [
+        ("resolved", "cow"),
+        ("contested", None),
+    ]
 
 
 def test_progress(run: CallCli) -> None:
@@ -228,28 +268,3 @@ def test_progress(run: CallCli) -> None:
         "  ben\t1 decisions\t0.00 h\tmedian 4.0 s",
     ]
     assert run("task", "progress", "nothing").code == 1
-
-
-def test_flags(run: CallCli, farm_store: Store) -> None:
-    """Open flags are listed in one line each, whatever their comment holds, and closed by number."""
-    run("annotator", "add", "anna")
-    with farm_store.writing() as connection:
-        for n, comment in enumerate(("two\nanimals\x1b[31m?", "half a dog")):
-            add_flag(
-                connection, bytes([n]) * 16, task_id=1, mask_id=2, annotator_id=1,
-                comment=comment, now="2026-01-01T00:00:00+00:00",
-            )  # fmt: skip
-    head = (
-        "flag\ttask\tdataset\tsplit\tsequence\timage\tsegment\tannotator\tat\tcomment\tclosed by\n"
-    )
-    line = "{}\tkinds\tfarm\ttrain\t\ta\t1\tanna\t2026-01-01T00:00:00+00:00\t{}\t{}\n"
-    first, second = line.format(1, "two animals [31m?", ""), line.format(2, "half a dog", "")
-    assert run("flag", "list", "--task", "kinds").out == head + first + second
-    assert run("flag", "close", "2", "--author", "carla").out == "flag 2 is closed\n"
-    assert run("flag", "list").out == head + first
-    assert run("flag", "list", "--all").out == head + first + line.format(2, "half a dog", "carla")
-    for number in ("2", "9"):
-        called = run("flag", "close", number)
-        assert called.code == 1
-        assert f"no open flag {number}; open: 1" in called.message
-    assert run("flag", "list", "--task", "nothing").code == 1

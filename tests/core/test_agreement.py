@@ -221,7 +221,7 @@ def test_a_hundred_thousand_masks_take_seconds() -> None:
     fleiss_kappa(counts, rng=rng())
     krippendorff_alpha(counts, rng=rng())
     alpha_of_pair(counts, (0, 1), rng=rng())
-    for pair in tables_of_pairs(table).values():
+    for pair in tables_of_pairs(table)[0].values():
         cohen_kappa(pair, rng=rng())
     assert time.perf_counter() - began < 15
 
@@ -323,7 +323,8 @@ def test_every_two_annotators_have_a_table() -> None:
         annotators=5,
         answers=3,
     )
-    tables = tables_of_pairs(table)
+    tables, left_out = tables_of_pairs(table)
+    assert left_out == 0
     assert list(tables) == [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)]
     for (a, b), found in tables.items():
         both = (votes[:, a] != MISSING) & (votes[:, b] != MISSING)
@@ -331,3 +332,32 @@ def test_every_two_annotators_have_a_table() -> None:
         np.add.at(expected, (votes[both, a], votes[both, b]), 1)
         assert found.tolist() == expected.tolist()
     assert table.counts().tolist() == count(votes, 3).tolist()
+
+
+def test_only_the_pairs_who_share_the_most_masks_are_compared() -> None:
+    """Of many pairs as many as asked for are returned, with how many are left out."""
+    mask = np.array([0, 0, 0, 1, 1, 2, 2, 2])
+    annotator = np.array([0, 1, 2, 1, 2, 1, 2, 3])
+    table = VoteTable(mask, annotator, np.zeros(8, np.int64), masks=3, annotators=4, answers=1)
+    tables, left_out = tables_of_pairs(table, most=1)
+    assert ({pair: int(t.sum()) for pair, t in tables.items()}, left_out) == ({(1, 2): 3}, 4)
+    empty = VoteTable(mask[:0], mask[:0], mask[:0], masks=0, annotators=0, answers=1)
+    assert tables_of_pairs(empty) == ({}, 0)
+
+
+def test_a_thousand_annotators_take_seconds() -> None:
+    """Half a million pairs of annotators are counted at once, and the most kept."""
+    random = np.random.default_rng(0)
+    who = np.argsort(random.random((500, 1000)), axis=1)[:, :50]
+    table = VoteTable(
+        np.repeat(np.arange(500), 50),
+        who.ravel(),
+        random.integers(5, size=who.size),
+        masks=500,
+        annotators=1000,
+        answers=5,
+    )
+    began = time.perf_counter()
+    tables, left_out = tables_of_pairs(table, most=300)
+    assert (len(tables), left_out > 300_000) == (300, True)
+    assert time.perf_counter() - began < 10

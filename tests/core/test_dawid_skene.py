@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from mseg_curate.core.dawid_skene import estimate_accuracies, fit_dawid_skene
+from mseg_curate.core.dawid_skene import fit_dawid_skene
 from mseg_curate.core.vote_table import VoteTable
 from mseg_curate.errors import InputError
 
@@ -198,19 +198,6 @@ def test_known_confusions_are_recovered() -> None:
     assert (fit.posterior.argmax(axis=1) == truth).mean() == pytest.approx(sure.mean(), abs=0.01)
 
 
-def test_intervals_hold_known_accuracies_about_as_often_as_stated() -> None:
-    """Of 25 draws of five annotators nine of ten intervals or more hold the accuracy that was put in."""
-    confusion = draw_confusion([0.95, 0.9, 0.8, 0.7, 0.6], 4)
-    truth = np.einsum("akk->a", confusion) / 4
-    held = []
-    for seed in range(25):
-        _, votes = draw_votes(seed, confusion, masks=300, each=3)
-        random = np.random.default_rng(seed)
-        found = estimate_accuracies(votes, rng=random, resamples=60, smoothing=10.0)
-        held.append((found[:, 1] <= truth) & (truth <= found[:, 2]))
-    assert 0.86 <= np.mean(held) <= 0.99
-
-
 def test_smoothing_keeps_rare_annotators_from_extremes() -> None:
     """An annotator of one vote is infallible without smoothing, and not with it."""
     _, votes = draw_votes(3, draw_confusion([0.8, 0.8, 0.8], 3), masks=50, each=3)
@@ -267,21 +254,54 @@ def test_two_hundred_thousand_masks_take_seconds() -> None:
     assert time.perf_counter() - began < 20
 
 
-def test_without_resamples_there_is_no_interval() -> None:
-    """Accuracies alone are those of the fit; the ends are NaN."""
-    votes = read_anaesthetists()
-    found = estimate_accuracies(votes, rng=np.random.default_rng(0), resamples=0)
-    assert found[:, 0] == pytest.approx(fit_dawid_skene(votes).accuracy)
-    assert np.isnan(found[:, 1:]).all()
-
-
 def test_what_cannot_be_fitted_is_refused() -> None:
-    """Masks without votes, negative smoothing and an impossible level are errors."""
+    """Masks without votes, negative smoothing and truths that are no answer are errors."""
     votes = read_anaesthetists()
     wider = VoteTable(votes.mask, votes.annotator, votes.answer, masks=46, annotators=5, answers=4)
     with pytest.raises(InputError, match="a vote or more on every mask"):
         fit_dawid_skene(wider)
     with pytest.raises(InputError, match="smoothing of 0 or more"):
         fit_dawid_skene(votes, smoothing=-1)
-    with pytest.raises(InputError, match="a level below 1"):
-        estimate_accuracies(votes, rng=np.random.default_rng(0), level=1.5)
+    with pytest.raises(InputError, match=r"known truths: expected -1 … 3 for each of 45 masks"):
+        fit_dawid_skene(votes, truth=np.full(45, 4))
+
+
+# --- known truths -----------------------------------------------------------------------------------
+
+
+def test_known_truths_are_certain() -> None:
+    """Masks of known truth have it for a posterior; with all known the confusions are plain shares."""
+    confusion = draw_confusion([0.9, 0.7, 0.6], 3)
+    truth, votes = draw_votes(5, confusion, masks=90, each=3)
+    some = np.where(np.arange(90) < 30, truth, -1)
+    fit = fit_dawid_skene(votes, truth=some)
+    assert (fit.posterior[:30].argmax(axis=1) == truth[:30]).all()
+    assert set(np.unique(fit.posterior[:30])) == {0.0, 1.0}
+    assert fit.prior == pytest.approx(fit.posterior[30:].mean(axis=0), abs=1e-3)
+    every = fit_dawid_skene(votes, truth=truth)
+    counts = np.zeros((3, 3, 3))
+    np.add.at(counts, (votes.annotator, truth[votes.mask], votes.answer), 1)
+    assert every.confusion == pytest.approx(counts / counts.sum(axis=2, keepdims=True))
+    assert every.prior == pytest.approx(np.bincount(truth) / 90)
+    likelihood = np.log(every.confusion[votes.annotator, truth[votes.mask], votes.answer]).sum()
+    assert every.log_likelihood == pytest.approx(likelihood)
+
+
+def test_known_truths_untie_two_annotators() -> None:
+    """Votes of two cannot tell who errs; 40 known truths can."""
+    truth, votes = draw_votes(6, draw_confusion([0.95, 0.6], 3), masks=600, each=2)
+    blind = fit_dawid_skene(votes, smoothing=10.0)
+    told = fit_dawid_skene(votes, truth=np.where(np.arange(600) < 40, truth, -1), smoothing=10.0)
+    assert blind.accuracy[0] - blind.accuracy[1] < 0.1
+    assert told.accuracy == pytest.approx([0.95, 0.6], abs=0.08)
+
+
+def test_a_truth_that_only_gold_has() -> None:
+    """An answer that is the truth of gold and no vote has no share of the other masks."""
+    _, votes = draw_votes(7, draw_confusion([0.9, 0.8, 0.7], 3), masks=40, each=3)
+    wider = VoteTable(votes.mask, votes.annotator, votes.answer, masks=40, annotators=3, answers=4)
+    truth = np.where(np.arange(40) < 5, 3, -1)
+    fit = fit_dawid_skene(wider, truth=truth)
+    assert fit.prior[3] == 0
+    assert math.isfinite(fit.log_likelihood)
+    assert fit.posterior[:5, 3].tolist() == [1] * 5

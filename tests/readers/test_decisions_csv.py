@@ -121,6 +121,15 @@ FAULTS = {
         ":2, column outcome: stray blanks: expected no blanks at the ends and no control "
         "characters, found 'cow '",
     ),
+    "name that hides": (
+        f"{HEADER}\nstreet,train,im,7,animal,cow,anna\u202ebob\n",
+        ":2, column annotator: not a name: expected at most 200 characters, none that turns text around, "
+        "found 'anna\\u202ebob'",
+    ),
+    "long name": (
+        f"{HEADER}\nstreet,train,im,7,animal,cow,{'x' * 201}\n",
+        ":2, column annotator: not a name",
+    ),
     "line end in a cell": (
         f'{HEADER}\nstreet,train,"i\nm",7,animal,cow,first\n',
         ":2, column image: stray blanks",
@@ -206,6 +215,8 @@ def test_all_bad_lines_are_collected(tmp_path: Path) -> None:
 WORDS = st.text(
     st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), min_size=1, max_size=10
 ).filter(lambda word: word == word.strip())
+TURNING = {*"\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"}
+NAMES = WORDS.filter(lambda word: not TURNING & {*word})
 DECISIONS = st.builds(
     CsvDecision,
     WORDS,
@@ -214,7 +225,7 @@ DECISIONS = st.builds(
     st.integers(0, 2**63 - 1),
     WORDS,
     WORDS,
-    WORDS,
+    NAMES,
     sequence=WORDS | st.just(""),
     decided_at=st.datetimes(timezones=st.just(UTC)) | st.none(),
     milliseconds=st.integers(0, 2**40) | st.none(),

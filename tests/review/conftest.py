@@ -22,7 +22,7 @@ from mseg_curate.store.annotators import set_status
 from mseg_curate.store.bulk import bulk_insert
 from mseg_curate.store.decisions import annotator_id, append_decisions
 from mseg_curate.store.engine import run_query
-from mseg_curate.store.queue import settle_masks
+from mseg_curate.store.settle import settle_masks
 from mseg_curate.store.tasks import TaskOptions, create_task
 
 START = 1_767_225_600.0  # 2026-01-01T00:00:00+00:00

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from mseg_curate.errors import ReviewError
 from mseg_curate.review import Operation, release_leases, renew_leases
+from mseg_curate.store import leases
 from mseg_curate.store.leases import rewind_cursors
+from mseg_curate.store.steering import store_suggestions
 from tests.review.conftest import MakeDesk
 
 
@@ -141,10 +145,8 @@ def test_the_grid_shows_one_class(make_desk: MakeDesk) -> None:
     """A grid holds masks suggested as its class, and those without a suggestion count as the default."""
     desk = make_desk(masks=6)
     with desk.store.writing() as connection:
-        connection.exec_driver_sql(
-            "INSERT INTO suggestion SELECT 1, id, CASE WHEN id < 3 THEN 2 ELSE 3 END, NULL, 'm' FROM mask "
-            "WHERE id <= 4"
-        )
+        suggested = [(1, 2, None), (2, 2, None), (3, 3, None), (4, 3, None)]
+        store_suggestions(connection, 1, rows=suggested, source="m")
     given = {
         label: [desk.mask_of(i) for i in desk.claim("ann", 9, mode="grid", class_name=label)]
         for label in ("cat", "cow", "dog")
@@ -160,3 +162,68 @@ def test_exceptions_leave_the_grid_for_good(make_desk: MakeDesk) -> None:
     desk.apply("ann", Operation("skip", desk.uuid(), two.lease))
     assert [desk.mask_of(i) for i in desk.claim("ann", 9, mode="grid", class_name="cat")] == [2]
     assert [desk.mask_of(i) for i in desk.claim("ann", 9)] == [1]
+
+
+@pytest.mark.parametrize("mode", ["single", "grid"])
+def test_the_way_in_a_long_queue_is_found_while_others_write(
+    make_desk: MakeDesk, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    """Whoever has decided nearly all gets the mask that is left, and no claim walks far under the write lock."""
+    desk = make_desk(masks=40, redundancy=2, max_redundancy=2)
+    (skipped,) = desk.claim("ann")
+    desk.apply("ann", Operation("skip", desk.uuid(), skipped.lease))
+    for item in desk.claim("ann", 39):
+        desk.say("ann", item, "cat")
+    monkeypatch.setattr(leases, "_WINDOWS", (2, 5))
+    scouted = []
+
+    def scout(*args: Any, **named: Any) -> leases.Scouted:
+        with desk.store.writing() as other:
+            other.exec_driver_sql("UPDATE task SET priority = priority")
+        scouted.append(scout_lane(*args, **named))
+        return scouted[-1]
+
+    scout_lane = leases.scout_lane
+    monkeypatch.setattr(leases, "scout_lane", scout)
+    named = {"class_name": "cat"} if mode == "grid" else {}
+    (item,) = desk.claim("ann", 3, mode=mode, **named)
+    assert desk.mask_of(item) == desk.mask_of(skipped)
+    assert scouted
+
+
+def test_who_searched_long_in_vain_rests(
+    make_desk: MakeDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a long search that found nothing the queue is not searched again at once, and is later."""
+    desk = make_desk(masks=10, redundancy=2, max_redundancy=2)
+    for item in desk.claim("ann", 10):
+        desk.say("ann", item, "cat")
+    monkeypatch.setattr(leases, "_WINDOWS", (2,))
+    monkeypatch.setattr("mseg_curate.review.claim.perf_counter", iter(range(1000)).__next__)
+    assert desk.claim("ann") == []
+    desk.now += 19
+    monkeypatch.setattr(leases, "scout_lane", None)
+    assert desk.claim("ann") == []
+    desk.now += 2
+    with pytest.raises(TypeError):
+        desk.claim("ann")
+
+
+def test_a_search_too_long_goes_on_where_it_stopped(
+    make_desk: MakeDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody waits long for the mask at the other end of a long queue; asking again brings it in the end."""
+    desk = make_desk(masks=30, redundancy=2, max_redundancy=2)
+    items = desk.claim("ann", 30)
+    for item in items[:-1]:
+        desk.say("ann", item, "cat")
+    desk.apply("ann", Operation("skip", desk.uuid(), items[-1].lease))
+    monkeypatch.setattr(leases, "_WINDOWS", (1,))
+    monkeypatch.setattr(leases, "_SCOUTED_AT_ONCE", 4)
+    monkeypatch.setattr("mseg_curate.review.claim._SCOUT_S", -1.0)
+    given: list[list[int]] = []
+    while not any(given) and len(given) < 20:
+        desk.now += 1
+        given.append([desk.mask_of(item) for item in desk.claim("ann")])
+    assert given[-1] == [desk.mask_of(items[-1])]
+    assert len(given) > 3

@@ -46,6 +46,23 @@ def test_a_claim_does_not_walk_what_its_annotator_decided(make_desk: MakeDesk, m
     assert not [p for p in plans if p in ("SCAN e", "SCAN d", "SCAN s")]
 
 
+@pytest.mark.parametrize(
+    ("mode", "bounds"),
+    [
+        ("single", "ix_task_slot_open (task_id=? AND (rank,position)>(?,?) AND (rank,position)<"),
+        ("grid", "(task_id=? AND expected_id=? AND (rank,position)>(?,?) AND (rank,position)<"),
+        ("adjudication", "(task_id=? AND status=? AND position>? AND position<"),
+    ],
+)
+def test_a_claim_walks_a_window_of_its_lane(make_desk: MakeDesk, mode: str, bounds: str) -> None:
+    """The index is entered where the annotator stands and left where the window ends, for one class in a grid."""
+    desk = make_desk()
+    named = {"class_name": "cat"} if mode == "grid" else {}
+    with plans_of(desk) as plans:
+        desk.claim("curator", mode=mode, **named)
+    assert [p for p in plans if p.startswith("SEARCH s ") and bounds in p]
+
+
 def test_an_answer_to_gold_is_scored_from_the_gold(make_desk: MakeDesk) -> None:
     """The bar looks at the answers on gold, and walks neither all decisions of somebody nor all exposures."""
     desk = make_desk(gold_rate=0.5, gold_bar=0.5)

@@ -24,6 +24,8 @@ from mseg_curate.simulate import simulate_annotators
 from mseg_curate.store import Store
 from mseg_curate.store.engine import run_query
 from mseg_curate.store.exports import RunRow, save_run
+from mseg_curate.store.steering import store_suggestions
+from mseg_curate.store.tasks import load_task
 from mseg_curate.store.views import VIEWS
 from mseg_curate.tasks import make_task
 
@@ -86,6 +88,7 @@ def filled_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
         )
         simulate_annotators(store, "kinds", truth=drawn.truth, accuracy=0.6, now=NOW)
         review_a_little(store)
+        suggest_a_little(store)
         resolve_masks(store, min_agreement=0.7)
         export = write_export(store, out / "export", arm=Arm.RELABELED, now=NOW)
         with store.writing() as connection:
@@ -137,6 +140,19 @@ def review_a_little(store: Store) -> None:
     ]
     results = apply_operations(store, person.id, operations, client="tab", now=EPOCH)
     assert {result.status for result in results} == {"stored"}
+
+
+def suggest_a_little(store: Store) -> None:
+    """Suggest a class for two masks, for one of them without a score."""
+    with store.writing() as connection:
+        task = load_task(connection, "kinds")
+        _, found = run_query(store, "SELECT mask_id FROM task_mask ORDER BY mask_id LIMIT 2")
+        scores = (0.75, None)
+        rows = [
+            (int(str(mask)), task.candidate_ids[0], score)
+            for (mask,), score in zip(found, scores, strict=True)
+        ]
+        store_suggestions(connection, task.id, rows=rows, source="a run")
 
 
 def make_run(seed: int, *, shared_sha256: str, labels_sha256: str) -> RunRow:

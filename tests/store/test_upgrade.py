@@ -16,6 +16,9 @@ from mseg_curate.store import Store
 from mseg_curate.store.decisions import verify_chain
 from mseg_curate.store.engine import run_query
 from mseg_curate.store.schema import metadata
+from mseg_curate.store.steering import store_suggestions
+from mseg_curate.store.tasks import TaskOptions
+from tests.review.conftest import make_store
 
 DUMP = Path(__file__).with_name("store_of_schema_1.sql")
 KEPT = (
@@ -145,3 +148,28 @@ def test_upgrade_command(old_store: Path, call_cli: Callable[..., object], tmp_p
     assert done.code == 0  # type: ignore[attr-defined]
     assert f"{old_store}.old" in done.out  # type: ignore[attr-defined]
     assert "up to date already" in call_cli("upgrade", "--db", old_store).out  # type: ignore[attr-defined]
+
+
+def test_the_grids_of_schema_2_are_kept(tmp_path: Path) -> None:
+    """A mask of a store without expected classes is in the grid of its suggestion, else in that of the default."""
+    path = make_store(tmp_path, 4, TaskOptions(redundancy=2))
+    with Store.open(path) as store, store.writing() as connection:
+        store_suggestions(connection, 1, rows=[(2, 3, 0.5), (4, 1, None)], source="m")
+        for statement in (
+            "DROP TABLE chore",
+            "DROP INDEX ix_task_slot_expected",
+            "DROP INDEX ix_lease_seated",
+            "ALTER TABLE task_mask DROP COLUMN expected_id",
+            "ALTER TABLE task_slot DROP COLUMN expected_id",
+            "UPDATE alembic_version SET version_num = '0002'",
+            "PRAGMA user_version = 2",
+        ):
+            connection.exec_driver_sql(statement)
+    assert Store.upgrade(path, copy=tmp_path / "kept.db")
+    with Store.open(path) as store:
+        for table, times in (("task_mask", 1), ("task_slot", 2)):
+            _, rows = run_query(store, f"SELECT mask_id, expected_id FROM {table} ORDER BY mask_id")
+            assert rows == [pair for pair in ((1, 1), (2, 3), (3, 1), (4, 1)) for _ in range(times)]
+        with store.reading() as connection:
+            context = MigrationContext.configure(connection, opts={"compare_type": True})
+            assert compare_metadata(context, metadata) == []

@@ -1,0 +1,102 @@
+"""Commands about flags, what annotators remark on masks."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import click
+
+from mseg_curate.cli.edge import add_aside, author_option, cli, say, store_option
+
+
+@cli.group()
+def flag() -> None:
+    """See to what annotators remarked on masks."""
+
+
+@flag.command("list")
+@store_option
+@click.option("--task", "task_name", help="Of this task only.")
+@click.option("--all", "show_all", is_flag=True, help="Also the closed ones.")
+def flag_list(db: Path, task_name: str | None, show_all: bool) -> None:
+    """List the open flags, the oldest first."""
+    from mseg_curate.cli.words import in_one_line
+    from mseg_curate.flags import list_flags
+    from mseg_curate.store import Store
+
+    with Store.open(db) as store:
+        found = list_flags(store, task=task_name, closed=show_all)
+    if not found:
+        add_aside("no flag" if show_all else "no open flag")
+    say("flag\ttask\tdataset\tsplit\tsequence\timage\tsegment\tannotator\tat\tcomment\tclosed by")
+    for row in found:
+        comment = in_one_line(row.comment)
+        say(
+            f"{row.id}\t{row.task}\t{row.dataset}\t{row.split}\t{row.sequence}\t{row.image}\t{row.segment}\t"
+            f"{row.annotator}\t{row.created_at}\t{comment}\t{in_one_line(row.closed_by or '')}"
+        )
+
+
+@flag.command("add")
+@store_option
+@click.argument("task_name", metavar="TASK")
+@click.option("--split", required=True, help="The split of the image.")
+@click.option("--sequence", default="", help="The image's sub-folder, where it lies in one.")
+@click.option("--image", required=True, help="The name of the image.")
+@click.option(
+    "--segment", type=click.IntRange(0, 2**63 - 1), required=True, help="The number of the mask."
+)
+@click.option("--comment", required=True, help="What a curator should look at.")
+@author_option
+def flag_add(
+    db: Path,
+    task_name: str,
+    split: str,
+    sequence: str,
+    image: str,
+    segment: int,
+    comment: str,
+    author: str,
+) -> None:
+    """Remark on a mask of TASK."""
+    from mseg_curate.flags import add_flag
+    from mseg_curate.store import Store
+
+    with Store.open(db) as store:
+        add_flag(
+            store,
+            task_name,
+            (split, sequence, image, segment),
+            comment=comment,
+            by=author,
+            now=time.time(),
+        )
+    say(f"mask {segment} of {image} is flagged")
+
+
+@flag.command("close")
+@store_option
+@click.argument("number", type=click.IntRange(1, 2**63 - 1))
+@author_option
+def flag_close(db: Path, number: int, author: str) -> None:
+    """Close the flag NUMBER: it was seen to."""
+    from mseg_curate.flags import close_flag
+    from mseg_curate.store import Store
+
+    with Store.open(db) as store:
+        close_flag(store, number, by=author, now=time.time())
+    say(f"flag {number} is closed")
+
+
+@flag.command("open")
+@store_option
+@click.argument("number", type=click.IntRange(1, 2**63 - 1))
+def flag_open(db: Path, number: int) -> None:
+    """Open the closed flag NUMBER again."""
+    from mseg_curate.flags import open_flag
+    from mseg_curate.store import Store
+
+    with Store.open(db) as store:
+        open_flag(store, number)
+    say(f"flag {number} is open")

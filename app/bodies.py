@@ -26,7 +26,8 @@ __all__ = [
 ]
 
 MOST_OPERATIONS = 100
-MOST_HELD = 200
+# All pages of a grid that were taken back, and still within the size of a request.
+MOST_HELD = 1500
 MOST_CLAIMED = 100
 LONGEST_NAME = 300
 LONGEST_COMMENT = 2000

@@ -35,28 +35,43 @@ class _Count:
     found: object
 
 
-_counts: Remembered[tuple[Path, str], _Count] = Remembered(100)
+_counts: Remembered[tuple[Path, str, float], _Count] = Remembered(100)
 
 
-def count_now_and_then(store: Store, count: Callable[[Store], Found]) -> Found:
-    """Return what `count` finds in a store, counted lately; where that is a while ago the page says when."""
-    key = (store.path, f"{count.__module__}.{count.__qualname__}")
+def count_now_and_then(
+    store: Store, count: Callable[[Store], Found], *, least_s: float = 0.0
+) -> Found:
+    """Return what `count` finds in a store, counted lately; where that is a while ago the page says when.
+
+    With `least_s` a count is kept for so many seconds whatever it cost, and nobody can ask for a newer one: numbers
+    that move with each answer would tell annotators which masks are gold.
+    """
+    key = (store.path, f"{count.__module__}.{count.__qualname__}", least_s)
     kept = _counts.find(key)
     now = time.monotonic()
-    if kept is None or kept.cost_s < CHEAP_S or now - kept.at > TIMES_ITS_COST * kept.cost_s:
+    if kept is None or now - kept.at >= max(least_s, _good_for_s(kept)):
         with st.spinner("Counting", show_time=True):
             found = count(store)
         kept = _Count(time.monotonic(), time.monotonic() - now, found)
         _counts.keep(key, kept)
     age_s = time.monotonic() - kept.at
     if age_s > FRESH_S:
-        left, right = st.columns([5, 1], vertical_alignment="center")
-        left.caption(f"The numbers are of {round(age_s)} seconds ago.")
-        if right.button("Count again", key=f"count-{count.__qualname__}", width="stretch"):
-            forget_counts()
-            st.rerun()
+        _say_age(age_s, count.__qualname__ if least_s == 0 else "")
     found_before: Found = kept.found  # type: ignore[assignment]
     return found_before
+
+
+def _good_for_s(kept: _Count) -> float:
+    return 0.0 if kept.cost_s < CHEAP_S else TIMES_ITS_COST * kept.cost_s
+
+
+def _say_age(age_s: float, again: str) -> None:
+    """Say how old a count is, with a button to count again where it has a name."""
+    left, right = st.columns([5, 1], vertical_alignment="center")
+    left.caption(f"The numbers are of {round(age_s)} seconds ago.")
+    if again and right.button("Count again", key=f"count-{again}", width="stretch"):
+        forget_counts()
+        st.rerun()
 
 
 def forget_counts() -> None:

@@ -5,6 +5,7 @@ A file can be made once, by one process, and is seen by all of them at once, aft
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -24,14 +25,13 @@ def mark_once(store: Path, kind: Kind, name: str, *, now: float, kept_s: float) 
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
         for path in folder.iterdir():
-            if path.stat().st_mtime < now - kept_s:
-                path.unlink(missing_ok=True)
+            # Another process may clear the same old mark.
+            with suppress(FileNotFoundError):
+                if path.stat().st_mtime < now - kept_s:
+                    path.unlink()
         (folder / name).touch(mode=0o600, exist_ok=False)
     except FileExistsError:
         return False
-    except FileNotFoundError:
-        # Another process cleared the same old mark between our look and ours at its age.
-        return mark_once(store, kind, name, now=now, kept_s=kept_s)
     except OSError as error:
         raise OutputError(f"{folder}: cannot be written ({error.strerror or error})") from error
     return True

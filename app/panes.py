@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
+from app.base_path import base_path
+
 if TYPE_CHECKING:
     from streamlit.components.v2.types import ComponentRenderer
 
@@ -84,10 +86,9 @@ def grid_pane(
 def _mount(
     name: str, *, token: str, task: str, mode: str, key: str, role: str, person: str
 ) -> PaneEvents:
-    base = str(st.get_option("server.baseUrlPath") or "").strip("/")
     data = {
         "token": token,
-        "base": f"/{base}" if base else "",
+        "base": base_path(),
         "task": task,
         "mode": mode,
         "role": role,

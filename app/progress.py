@@ -10,10 +10,11 @@ from app.remembered import Remembered
 from mseg_curate import review
 from mseg_curate.store import Store
 
-__all__ = ["progress_lately"]
+__all__ = ["COUNTS_S", "progress_lately"]
 
 PROGRESS_S = 2.0
 COUNTS_S = 60.0
+"""How long annotators see the same counts: fresh ones would tell gold from other masks."""
 
 _progresses: Remembered[tuple[Path, int, str], tuple[float, dict[str, object]]] = Remembered(1000)
 _counts: Remembered[tuple[Path, str], tuple[float, review.TaskCounts]] = Remembered(1000)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from app.base_path import base_path
 from app.marks import mark_once
 from app.sessions import SESSION_S, begin_session, end_session, has_ended, session_of_identity
 from app.tokens import LINK_S, read_claims, read_link, secret_of, sign_claims
@@ -127,8 +128,9 @@ def refusal_of_names(
 
 
 def cookie_name(store: Path) -> str:
-    """Return the cookie's name, another one for each store: browsers share cookies between ports."""
-    return f"mseg_curate_{hashlib.sha256(secret_of(store) + b'cookie').hexdigest()[:8]}"
+    """Return the cookie's name, another one for each store and path: browsers share cookies between ports."""
+    place = secret_of(store) + b"cookie" + base_path().encode()
+    return f"mseg_curate_{hashlib.sha256(place).hexdigest()[:8]}"
 
 
 def read_browser(store: Path, cookies: Mapping[str, str], *, now: float) -> Browser:

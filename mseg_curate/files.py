@@ -138,8 +138,15 @@ def write_bytes_atomically(path: Path, data: bytes) -> str:
 
 def _writable(path: Path) -> Path:
     """Return where a file of this path really goes; a device would be lost if a file took its place."""
-    target = path.resolve() if path.is_symlink() else path
-    if target.exists() and not (target.is_file() or target.is_dir()):
+    try:
+        target = path.resolve() if path.is_symlink() else path
+        is_other = target.exists() and not (target.is_file() or target.is_dir())
+    except OSError as error:
+        raise _output_error(path, error) from error
+    except RuntimeError as error:
+        # So says Python 3.11 and 3.12 where links lead to each other.
+        raise OutputError(f"{path}: cannot be written ({error})") from error
+    if is_other:
         raise OutputError(f"{path}: is a device or a pipe; name a file")
     return target
 

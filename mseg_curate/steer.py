@@ -33,6 +33,7 @@ __all__ = [
     "clear_examples",
     "definitions_of",
     "describe_candidates",
+    "finish_changes",
     "list_examples",
     "prioritise_by_chance",
     "prioritise_disputed",
@@ -85,6 +86,11 @@ def set_status(store: Store, task: str, *, status: str) -> bool:
         row = load_task(connection, task)
         set_task(connection, row.id, values={"status": status})
     return row.status != status
+
+
+def finish_changes(store: Store, *, now: float) -> None:
+    """Finish what earlier changes have promised to do to many masks; most often there is nothing left of it."""
+    finish_chores(store, now=now)
 
 
 def set_options(

@@ -304,6 +304,15 @@ def test_a_pipe_is_not_replaced(tmp_path: Path) -> None:
     assert sorted(names_in(tmp_path)) == ["link", "pipe"]
 
 
+def test_a_path_that_cannot_be_looked_at_is_an_output_error(tmp_path: Path) -> None:
+    """Links that lead to each other and names that are too long are said in a sentence, as other faults are."""
+    (tmp_path / "here").symlink_to("there")
+    (tmp_path / "there").symlink_to("here")
+    for name in ("here", "n" * 300):
+        with pytest.raises(OutputError, match="cannot be written"):
+            write_bytes_atomically(tmp_path / name, b"new")
+
+
 def test_a_link_stays_one(target: Path, tmp_path: Path) -> None:
     """Writing through a link replaces the file that it leads to; a link to nowhere makes it."""
     for name, leads_to in (("old", target), ("new", tmp_path / "made.bin")):

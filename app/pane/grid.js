@@ -387,7 +387,7 @@ class GridPane {
   #result(operation, result) {
     const refused = result.status === 'refused';
     if (operation.op === 'undo') this.#broughtBack(operation, result);
-    else if (refused) this.pages?.forget(operation.uuid);
+    else if (refused) this.pages?.forget(operation);
     if (refused && !result.quiet) this.notices.add('bad', `Not stored: ${result.message}`);
     if (refused && ['paused', 'task_closed'].includes(result.reason)) this.session.block(result);
     this.#soon();

@@ -12,9 +12,9 @@ const CELL_WIDTH_PX = 152;
 const CELL_HEIGHT_PX = 128;
 const CROP_PX = 192;
 const CELL_LOADS_AT_ONCE = 3;
-/** Pages whose crops stay drawn for undo, and pages that undo reaches. */
+/** Pages whose crops stay drawn for undo, and pages that undo reaches: their leases must fit into one request. */
 const PAGES_DRAWN = 2;
-const PAGES_KEPT = 60;
+const PAGES_KEPT = 24;
 const GRID_POLL_MS = 10_000;
 const CLAIM_AGAIN_MS = 1_500;
 
@@ -24,6 +24,11 @@ function pageSize({ width, height }) {
   const rows = Math.max(1, Math.floor(height / CELL_HEIGHT_PX));
   const whole = Math.ceil(Math.max(columns * rows, CELLS_LEAST) / columns) * columns;
   return Math.min(CELLS_MOST, whole);
+}
+
+/** What an undo names: a decision by its uuid, an exception by the lease under which it was made. */
+function nameOf({ op, uuid, lease }) {
+  return op === 'except' ? lease : uuid;
 }
 
 class GridPages {
@@ -86,8 +91,7 @@ class GridPages {
   /** The page is decided: keep it for undo, show the next one. */
   confirm(operations) {
     const { open } = this;
-    // A decision is withdrawn by its uuid, an exception by the lease under which it was made.
-    const said = operations.map(({ op, uuid, lease }, index) => ({ of: op === 'except' ? lease : uuid, answer: open[index].answer }));
+    const said = operations.map((operation, index) => ({ of: nameOf(operation), answer: open[index].answer }));
     this.past.push({ said, cells: open });
     if (this.past.length > PAGES_DRAWN) this.past.at(-1 - PAGES_DRAWN).cells = null;
     if (this.past.length > PAGES_KEPT) this.past.shift();
@@ -115,14 +119,15 @@ class GridPages {
     return cells.map(({ lease }, index) => ({ op: 'undo', uuid: newToken(), lease, of: page.said[index].of }));
   }
 
-  /** A decision was not stored: there is nothing of it to take back. */
-  forget(uuid) {
+  /** What was said of a crop was not stored: there is nothing of it to take back. */
+  forget(operation) {
     for (const page of this.past) {
-      const index = page.said.findIndex(({ of }) => of === uuid);
+      const index = page.said.findIndex(({ of }) => of === nameOf(operation));
       if (index < 0) continue;
       page.said.splice(index, 1);
       page.cells?.splice(index, 1);
     }
+    this.past = this.past.filter(({ said }) => said.length > 0);
     this.#remember();
   }
 
@@ -190,7 +195,8 @@ class GridPages {
     const known = new Set([...this.leases, ...session.spoken]);
     const cells = items.filter((item) => !known.has(item.lease)).map((item) => this.makeCell(item));
     this.drained = cells.length === 0;
-    if (this.drained) return GRID_POLL_MS;
+    // Masks whose decisions are on their way still count as held, and more than so many nobody is given.
+    if (this.drained) return session.promised.length > 0 ? CLAIM_AGAIN_MS : GRID_POLL_MS;
     if (this.present) this.coming = cells;
     else this.#show(cells);
     this.#load();

@@ -10,6 +10,7 @@ from app import frame
 from app.counted import count_now_and_then
 from app.notices import say_done, show_done
 from app.plain import as_text, in_minutes, percent
+from app.progress import COUNTS_S
 from app.tables import show_rows
 from mseg_curate.annotators import (
     ROLES,
@@ -30,11 +31,15 @@ def show() -> None:
     me = frame.here().person
     st.title("Annotators")
     show_done()
-    records = count_now_and_then(frame.store(), describe_people)
+    least_s = 0.0 if frame.may("curator") else COUNTS_S
+    records = count_now_and_then(frame.store(), describe_people, least_s=least_s)
     if not frame.may("curator"):
         records = [record for record in records if record.person.id == me.id]
-        st.write("This is your own line. Only curators see those of others.")
-    _show_table(records)
+        st.write("This is your own line, counted once a minute. Only curators see those of others.")
+    if records:
+        _show_table(records)
+    else:
+        st.write("You have just come; it is here within a minute.")
     if not frame.may("curator"):
         return
     people = [record for record in records if record.kind == "person"]

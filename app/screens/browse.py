@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import html
 import time
 from collections.abc import Iterable
@@ -191,14 +192,20 @@ def _count(wanted: ImageFilter) -> str:
 
 
 def _card(image: FoundImage, kind: str) -> Card:
+    state = _sign(image.masks, image.resolved, image.contested)
     return Card(
-        f"/review/browse/{image.id}/{kind}?px={_THUMBNAIL_PX}",
+        f"/review/browse/{image.id}/{kind}?px={_THUMBNAIL_PX}&state={state}",
         _name(image.sequence, image.name),
         f"{image.dataset} {image.split}: {image.resolved} of {image.masks} masks resolved",
         mark=_mark(image),
         ratio=3 if kind == "pair" else 1.5,
         opens=image.id,
     )
+
+
+def _sign(*facts: object) -> str:
+    """Return a word that changes with what is drawn: a browser keeps a picture by its address."""
+    return hashlib.sha256(repr(facts).encode()).hexdigest()[:8]
 
 
 def _mark(image: FoundImage) -> str:
@@ -259,6 +266,7 @@ def _show_way(wanted: ImageFilter, image_id: int) -> None:
 def _show_pictures(view: ImageView, marked: BrowsedMask | None) -> None:
     height, width = view.image.size_hw
     mask = "" if marked is None else f"&mask={marked.id}"
+    state = _sign(*((m.id, m.outcome, m.resolved_class, m.is_contested) for m in view.masks))
     captions = {
         "photo": "Photo",
         "before": "Before: the class that the mapping gives",
@@ -266,7 +274,11 @@ def _show_pictures(view: ImageView, marked: BrowsedMask | None) -> None:
         "overlay": "After, over the photo",
     }
     cards = [
-        Card(f"/review/browse/{view.image.id}/{kind}?px=1024{mask}", caption, ratio=width / height)
+        Card(
+            f"/review/browse/{view.image.id}/{kind}?px=1024{mask}&state={state}",
+            caption,
+            ratio=width / height,
+        )
         for kind, caption in captions.items()
     ]
     show_gallery(cards, label="Label map before and after", least_px=280, key="browse-pictures")

@@ -8,16 +8,19 @@ from dataclasses import asdict
 import streamlit as st
 
 from app import frame
+from app.agreement_tables import show_agreement
 from app.counted import count_now_and_then
 from app.gold_forms import show_gold
 from app.notices import say_done, show_done
-from app.plain import as_text, percent
+from app.plain import as_text
+from app.progress import COUNTS_S
 from app.tables import show_rows
-from mseg_curate.agreement import measure_agreement
 from mseg_curate.clock import iso_of
 from mseg_curate.errors import MsegCurateError
+from mseg_curate.resolve import resolve_masks
 from mseg_curate.steer import (
     describe_candidates,
+    finish_changes,
     set_options,
     set_status,
     split_classes,
@@ -27,14 +30,14 @@ from mseg_curate.tasks import TaskOptions, make_task
 
 _UNDER_BAR = ("warn", "pause", "reopen")
 _STATES = {"open": "Open", "paused": "Pause", "closed": "Close"}
-_RESAMPLES = 200
 
 
 def show() -> None:
     """Show the page."""
     st.title("Tasks")
     show_done()
-    found = count_now_and_then(frame.store(), all_progress)
+    least_s = 0.0 if frame.may("curator") else COUNTS_S
+    found = count_now_and_then(frame.store(), all_progress, least_s=least_s)
     if found:
         _show_table(found)
     else:
@@ -42,6 +45,7 @@ def show() -> None:
     if not frame.may("curator"):
         return
     if found:
+        _show_resolving()
         st.header("Look after a task")
         names = [progress.task.name for progress in found]
         chosen = st.selectbox("Task", names, key="task", bind="query-params")
@@ -93,6 +97,24 @@ def _show_table(found: list[TaskProgress]) -> None:
     st.caption(
         "Hours are those of timed decisions, one that took over a minute counted as a minute. Hours to come reckon "
         "with the median; disagreement makes more."
+    )
+
+
+def _show_resolving() -> None:
+    left, right = st.columns([1, 4], vertical_alignment="center")
+    asked = left.button("Resolve all masks", type="primary", width="stretch")
+    right.caption(
+        "What each mask is follows from its votes, under the policy of its task. Exports and Browse show what was "
+        "resolved last. No decision is changed."
+    )
+    if not asked:
+        return
+    with st.spinner("Resolving", show_time=True):
+        finish_changes(frame.store(), now=time.time())
+        done = resolve_masks(frame.store())
+    say_done(
+        f"{done.resolved:,} masks resolved, {done.contested:,} contested, {done.ignored:,} ignored, "
+        f"{done.open:,} open ({done.policy})."
     )
 
 
@@ -265,62 +287,7 @@ def _show_gold(progress: TaskProgress) -> None:
 
 
 def _show_agreement(progress: TaskProgress) -> None:
-    task = progress.task
-    kept = f"agreement-{task.id}"
-    if st.button("Reckon agreement", key=f"ask-{kept}"):
-        with st.spinner("Reckoning"):
-            try:
-                st.session_state[kept] = measure_agreement(
-                    frame.store(), task.name, resamples=_RESAMPLES
-                )
-            except MsegCurateError as error:
-                st.session_state.pop(kept, None)
-                st.error(as_text(str(error)))
-    report = st.session_state.get(kept)
-    if report is None:
-        st.write("Agreement beyond chance, with intervals from resampling the masks.")
-        return
-    st.write(
-        f"{report.votes:,} votes on {report.masks:,} masks, {report.masks_with_two:,} of them with two or more, as of "
-        f"decision {report.as_of_decision}."
-    )
-    coefficients = (("Krippendorff's alpha", report.alpha), ("Fleiss' kappa", report.fleiss))
-    show_rows(
-        [
-            {
-                "Coefficient": name,
-                "Value": None if found.undefined else round(found.value, 3),
-                "From": None if found.undefined else round(found.low, 3),
-                "To": None if found.undefined else round(found.high, 3),
-                "Masks": found.masks,
-                "Why not defined": found.undefined,
-            }
-            for name, found in coefficients
-        ],
-        about="Coefficients of agreement",
-    )
-    show_rows(
-        [
-            {
-                "Annotator": who.name,
-                "Votes": who.votes,
-                "Unsure": who.unsure,
-                "Accuracy (Dawid and Skene)": percent(
-                    who.accuracy.value, who.accuracy.low, who.accuracy.high
-                ),
-            }
-            for who in report.annotators
-        ],
-        about="Annotators and their accuracy",
-    )
-    st.write("Pairs of votes of two people on one mask, by what they name.")
-    show_rows(
-        [
-            {"Vote": answer} | dict(zip(report.answers, line, strict=True))
-            for answer, line in zip(report.answers, report.confusion, strict=True)
-        ],
-        about="Pairs of votes",
-    )
+    show_agreement(progress.task.name, key=f"agreement-{progress.task.id}")
 
 
 def _show_people(progress: TaskProgress) -> None:

@@ -33,11 +33,11 @@ def task_agreement(db: Path, task_name: str, resamples: int, seed: int, as_json:
     from dataclasses import asdict
 
     from mseg_curate.agreement import measure_agreement
+    from mseg_curate.steer import finish_changes
     from mseg_curate.store import Store
-    from mseg_curate.store.chores import finish_chores
 
     with Store.open(db) as store:
-        finish_chores(store, now=time.time())
+        finish_changes(store, now=time.time())
         report = measure_agreement(store, task_name, seed=seed, resamples=resamples)
     if as_json:
         say(json.dumps(_plain(asdict(report)), indent=2, ensure_ascii=False, allow_nan=False))

@@ -228,12 +228,12 @@ def resolve(
     """Derive what each mask is from its decisions, under a policy; ties are contested."""
     from mseg_curate.core.consensus import parse_policy
     from mseg_curate.resolve import resolve_masks
+    from mseg_curate.steer import finish_changes
     from mseg_curate.store import Store
-    from mseg_curate.store.chores import finish_chores
 
     policy = None if policy_text is None else parse_policy(policy_text)
     with Store.open(db) as store:
-        finish_chores(store, now=time.time())
+        finish_changes(store, now=time.time())
         done = resolve_masks(store, policy=policy, min_agreement=min_agreement, as_of=as_of)
     say(
         f"as of decision {done.as_of_decision}: {done.resolved:,} masks resolved, "

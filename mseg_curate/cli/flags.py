@@ -31,11 +31,11 @@ def flag_list(db: Path, task_name: str | None, show_all: bool) -> None:
         add_aside("no flag" if show_all else "no open flag")
     say("flag\ttask\tdataset\tsplit\tsequence\timage\tsegment\tannotator\tat\tcomment\tclosed by")
     for row in found:
-        comment = in_one_line(row.comment)
-        say(
-            f"{row.id}\t{row.task}\t{row.dataset}\t{row.split}\t{row.sequence}\t{row.image}\t{row.segment}\t"
-            f"{row.annotator}\t{row.created_at}\t{comment}\t{in_one_line(row.closed_by or '')}"
-        )
+        cells = (
+            row.id, row.task, row.dataset, row.split, row.sequence, row.image, row.segment, row.annotator,
+            row.created_at, row.comment, row.closed_by or "",
+        )  # fmt: skip
+        say("\t".join(in_one_line(str(cell)) for cell in cells))
 
 
 @flag.command("add")

@@ -14,7 +14,7 @@ NOTHING = -1
 """In the place of an answer: there is none."""
 
 SCORE_BINS = 3
-"""Thirds of the scores of a suggested class are believed apart; more bins found no more (docs/results.md)."""
+"""Thirds of the scores of a suggested class are believed apart; other numbers of bins find as much (decision 19)."""
 PRIOR_MASKS = 5.0
 """The score of a suggestion counts as much as the answers on so many masks like it."""
 VOTE_ACCURACY = 0.9

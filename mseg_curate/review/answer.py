@@ -327,7 +327,7 @@ def _skip(
     if lease is None or lease.annotator_id != person_id:
         return Result(operation.uuid, "known")
     if operation.op == "except":
-        note_exception(connection, lease, now=now)
+        note_exception(connection, lease)
     else:
         leases.delete_lease(connection, lease.id)
     settle_everywhere(connection, [lease.mask_id], now=now)

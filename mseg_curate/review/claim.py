@@ -19,12 +19,16 @@ from mseg_curate.store.tasks import TaskRow
 
 __all__ = ["MOST_AT_ONCE", "claim_masks", "release_leases", "renew_leases"]
 
-MOST_AT_ONCE = 64
-"""A page holds no more masks than this: those that it hoards are kept from others."""
+MOST_AT_ONCE = 160
+"""A page holds no more masks than this: those that it hoards are kept from others.
+
+A grid of 48 crops may have as many shown, coming, and on their way to be stored.
+"""
 
 # What was found while others worked may be gone when it is claimed.
 _SCOUTS = 5
 _LONG_WALK_S = 0.02
+# Of one request, however often it scouts.
 _SCOUT_S = 2.0
 
 
@@ -51,6 +55,7 @@ def claim_masks(
     known = {bytes.fromhex(token) for token in held}
     room = min(count, MOST_AT_ONCE - len(known))
     items: list[Item] = []
+    until = perf_counter() + _SCOUT_S
     for _ in range(1 + _SCOUTS):
         with store.writing() as connection:
             help_with_chores(connection, now=now)
@@ -60,7 +65,7 @@ def claim_masks(
             desk = _Desk(connection, who, row, rng=rng)
             items += desk.hand_out(room - len(items), known=known)
         known |= {bytes.fromhex(item.lease) for item in items}
-        if not desk.is_cut or not _scout(store, who):
+        if not desk.is_cut or not _scout(store, who, for_s=until - perf_counter()):
             break
     return items
 
@@ -78,23 +83,22 @@ def _placed(who: Claimant, task: TaskRow, class_name: str) -> Claimant:
     return replace(who, task_id=task.id, lease_s=task.options.lease_s, of_class=of_class)
 
 
-def _scout(store: Store, who: Claimant) -> bool:
+def _scout(store: Store, who: Claimant, *, for_s: float) -> bool:
     """Put an annotator before the next mask for them, found while others work; says whether there is one.
 
     After a long search in vain they rest for twenty times its length before the next. One that was too long for
-    somebody who waits goes on from where it came to, after a shorter rest.
+    somebody who waits goes on from where it came to with their next request.
     """
     began = perf_counter()
     with store.reading() as connection:
-        place, reached = leases.scout_lane(connection, who, for_s=_SCOUT_S)
+        place, reached = leases.scout_lane(connection, who, for_s=for_s)
     took_s = perf_counter() - began
     with store.writing() as connection:
         if place is not None:
             leases.stand_before(connection, who, place)
         else:
-            rest_s = took_s * (20 if reached is None else 1)
-            until = who.now + (rest_s if took_s > _LONG_WALK_S else 0)
-            leases.rest_lane(connection, who, at=reached, until=until)
+            rest_s = 20 * took_s if reached is None and took_s > _LONG_WALK_S else 0.0
+            leases.rest_lane(connection, who, at=reached, until=who.now + rest_s)
     return place is not None
 
 

@@ -9,6 +9,7 @@ from mseg_curate.store.activity import standing_decision
 from mseg_curate.store.gold import note_excepted
 from mseg_curate.store.grid_exceptions import (
     end_lease,
+    except_from_grid,
     find_exception,
     forget_exception,
     renew_exception,
@@ -17,12 +18,12 @@ from mseg_curate.store.grid_exceptions import (
 __all__ = ["note_exception", "take_exception_back"]
 
 
-def note_exception(connection: Connection, lease: leases.Lease, *, now: float) -> None:
+def note_exception(connection: Connection, lease: leases.Lease) -> None:
     """Leave a mask to the single queue: no grid shows it to this annotator again."""
-    leases.except_from_grid(connection, lease)
+    except_from_grid(connection, lease)
     if lease.gold_id is not None:
         note_excepted(connection, lease.gold_id, lease.annotator_id)
-    end_lease(connection, lease, now=now)
+    end_lease(connection, lease)
 
 
 def take_exception_back(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
@@ -338,9 +339,35 @@ def _unlink_database(path: Path) -> None:
 
 
 def run_query(store: Store, sql: str) -> tuple[list[str], list[tuple[object, ...]]]:
-    """Run one SQL statement on a read-only connection; returns the column names and the rows."""
+    """Run one SQL statement on a read-only connection; returns the column names and the rows.
+
+    Raises StoreError for a statement that cannot be run; of an unknown view or column it says which ones there are.
+    """
+    try:
+        with store.reading() as connection:
+            result = connection.exec_driver_sql(sql)
+            if not result.returns_rows:
+                raise StoreError("the statement returns no rows; expected a SELECT")
+            return list(result.keys()), [tuple(row) for row in result]
+    except StoreError as error:
+        if "no such table" in str(error) or "no such column" in str(error):
+            raise StoreError(f"{error}; {_name_what_there_is(store, sql)}") from error
+        raise
+
+
+def _name_what_there_is(store: Store, sql: str) -> str:
+    """Return the columns of the views that a statement names, or all views where it names none."""
     with store.reading() as connection:
-        result = connection.exec_driver_sql(sql)
-        if not result.returns_rows:
-            raise StoreError("the statement returns no rows; expected a SELECT")
-        return list(result.keys()), [tuple(row) for row in result]
+        names = connection.exec_driver_sql(
+            "SELECT name FROM sqlite_master WHERE type = 'view' ORDER BY name"
+        )
+        views = [str(name) for (name,) in names]
+        named = [view for view in views if re.search(rf"\b{view}\b", sql)]
+        columns = {
+            view: connection.exec_driver_sql("SELECT name FROM pragma_table_info(?)", (view,))
+            for view in named
+        }
+        said = [
+            f"{view} has {', '.join(str(n) for (n,) in rows)}" for view, rows in columns.items()
+        ]
+    return "; ".join(said) or f"the views are {', '.join(views)}"

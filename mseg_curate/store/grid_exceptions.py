@@ -6,13 +6,30 @@ from sqlalchemy import Connection
 
 from mseg_curate.store.leases import Lease, find_lease
 
-__all__ = ["end_lease", "find_exception", "forget_exception", "renew_exception"]
+__all__ = [
+    "end_lease",
+    "except_from_grid",
+    "find_exception",
+    "forget_exception",
+    "renew_exception",
+]
 
 
-def end_lease(connection: Connection, lease: Lease, *, now: float) -> None:
-    """End a lease and leave its row for a day: by its token an annotator can take an exception back."""
+def except_from_grid(connection: Connection, lease: Lease) -> None:
+    """Note that an annotator clicked a mask out of a grid: no grid shows it to them again."""
     connection.exec_driver_sql(
-        "UPDATE lease SET slot_id = NULL, expires_at = ? WHERE id = ?", (now, lease.id)
+        "INSERT OR IGNORE INTO grid_exception (task_id, mask_id, annotator_id) VALUES (?, ?, ?)",
+        (lease.task_id, lease.mask_id, lease.annotator_id),
+    )
+
+
+def end_lease(connection: Connection, lease: Lease) -> None:
+    """End a lease and leave its row for a day: by its token an annotator can take an exception back.
+
+    It ends before it began, so that it never held: a renewal, or a decision, that was sent before comes too late.
+    """
+    connection.exec_driver_sql(
+        "UPDATE lease SET slot_id = NULL, expires_at = leased_at - 1 WHERE id = ?", (lease.id,)
     )
 
 

@@ -21,7 +21,6 @@ __all__ = [
     "Scouted",
     "claim_next",
     "delete_lease",
-    "except_from_grid",
     "find_lease",
     "forget_expired",
     "free_slot",
@@ -383,14 +382,6 @@ def release_leases(
         )
         released += [int(row[0]) for row in rows]
     return released
-
-
-def except_from_grid(connection: Connection, lease: Lease) -> None:
-    """Note that an annotator clicked a mask out of a grid: no grid shows it to them again."""
-    connection.exec_driver_sql(
-        "INSERT OR IGNORE INTO grid_exception (task_id, mask_id, annotator_id) VALUES (?, ?, ?)",
-        (lease.task_id, lease.mask_id, lease.annotator_id),
-    )
 
 
 def delete_lease(connection: Connection, lease_id: int) -> None:

@@ -39,3 +39,5 @@ def _write(connection: Connection, ranks: Sequence[tuple[int, int, int]]) -> Non
         connection.exec_driver_sql(
             f"UPDATE {table} SET rank = ? WHERE task_id = ? AND mask_id = ?", list(ranks)
         )
+    # Stopped after this, those who have walked further would not see these masks.
+    rewind_cursors(connection, ranks[0][1])

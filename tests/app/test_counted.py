@@ -62,3 +62,19 @@ def test_what_changed_is_counted_anew(clock: list[float], small_store: Store) ->
     assert count_now_and_then(small_store, count) == 1
     forget_counts()
     assert count_now_and_then(small_store, count) == 2
+
+
+def test_what_must_not_be_fresh_is_kept(clock: list[float], small_store: Store) -> None:
+    """A count that took no time is kept as long as it has to be, apart from that of those who may see it fresh."""
+    made: list[int] = []
+
+    def count(_: Store) -> int:
+        made.append(1)
+        return len(made)
+
+    assert count_now_and_then(small_store, count, least_s=60.0) == 1
+    clock[0] += 59.0
+    assert count_now_and_then(small_store, count, least_s=60.0) == 1
+    assert count_now_and_then(small_store, count) == 2
+    clock[0] += 1.0
+    assert count_now_and_then(small_store, count, least_s=60.0) == 3

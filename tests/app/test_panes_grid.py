@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -175,6 +177,42 @@ def test_the_grid_has_room_for_two_hundred_classes(fake: FakeServer, open_pane: 
     page.keyboard.press("Enter")
     wait(page, "pane.pages === 1 && pane.pending === 0")
     assert {entry["class_name"] for entry in fake.review.decided} == {"kind 7"}
+
+
+def test_a_page_of_which_nothing_was_stored_is_not_brought_back(
+    fake: FakeServer, open_pane: Open
+) -> None:
+    """Decisions and exceptions that were refused leave nothing that undo could take back."""
+    page = open_pane(fake.page_url("grid", mode="grid"))
+
+    def refuse(route: Route) -> None:
+        uuids = [one["uuid"] for one in route.request.post_data_json["operations"]]
+        late = {"status": "refused", "reason": "expired", "message": "Too late."}
+        route.fulfill(json={"results": [{"uuid": uuid, **late} for uuid in uuids]})
+
+    page.route("**/review/decide", refuse)
+    page.keyboard.press("Space")
+    page.keyboard.press("Enter")
+    wait(page, "pane.pages === 1 && pane.pending === 0 && pane.state === 'ready'")
+    page.unroute("**/review/decide")
+    page.keyboard.press("z")
+    page.wait_for_selector(".notice:has-text('no page of this class')")
+    assert pane(page, "state") == "ready"
+
+
+def test_every_page_that_undo_reaches_fits_into_one_request() -> None:
+    """The leases of all pages taken back, the present and the next one can be named at once, within a body's size."""
+    bodies = pytest.importorskip("app.bodies", reason="the app's extra is not installed")
+    security = pytest.importorskip("app.security", reason="the app's extra is not installed")
+    script = pytest.importorskip("app.panes").pane_script("grid")
+    pages, crops = (
+        int(found[1])
+        for name in ("PAGES_KEPT", "CELLS_MOST")
+        if (found := re.search(rf"const {name} = (\d+);", script))
+    )
+    assert (pages + 2) * crops <= bodies.MOST_HELD
+    lease = json.dumps("0" * 32) + ","
+    assert bodies.MOST_HELD * len(lease) + 5_000 <= security.BODY_LIMIT_BYTES
 
 
 # --- the scripts ------------------------------------------------------------------------------------

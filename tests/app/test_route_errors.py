@@ -34,7 +34,7 @@ from tests.app.route_client import GOOD_CLAIM, TASK, Server, decision
         ("claim", GOOD_CLAIM | {"client": "x" * 65}, "client"),
         ("claim", GOOD_CLAIM | {"held": "x"}, "held"),
         ("claim", GOOD_CLAIM | {"held": ["zz"]}, "held[0]"),
-        ("claim", GOOD_CLAIM | {"held": ["0" * 32] * 201}, "held"),
+        ("claim", GOOD_CLAIM | {"held": ["0" * 32] * 1501}, "held"),
         ("claim", GOOD_CLAIM | {"class_name": "cat"}, "class_name"),
         ("claim", GOOD_CLAIM | {"person_id": 2}, "person_id"),
         ("renew", {"client": "tab", "held": [1]}, "held[0]"),

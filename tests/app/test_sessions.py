@@ -31,6 +31,7 @@ from app.sign_in import (
     write_browser,
 )
 from app.tokens import TOKEN_S, mint_link, mint_token, read_token, renew_token
+from mseg_curate.errors import OutputError
 from mseg_curate.store import Store
 
 NOW = 1_700_000_000.0
@@ -209,3 +210,9 @@ def test_what_is_no_session(tmp_path: Path, session: str) -> None:
     end_session(tmp_path / "store.db", session, now=NOW)
     assert list(tmp_path.iterdir()) == []
     assert not has_ended(tmp_path / "store.db", session)
+
+
+def test_a_mark_beside_a_store_that_is_gone_is_an_error(tmp_path: Path) -> None:
+    """Where the store's folder was deleted nothing can be marked, and one line says so."""
+    with pytest.raises(OutputError, match="cannot be written"):
+        mark_once(tmp_path / "gone" / "store.db", "links", "a", now=time.time(), kept_s=60)

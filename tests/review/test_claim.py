@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import count
 from typing import Any
 
 import pytest
@@ -22,6 +23,16 @@ def test_everybody_gets_every_mask_once(make_desk: MakeDesk) -> None:
         assert given == [1, 2, 3, 4, 5]
         assert desk.claim(name, 9, held=[]) != []  # the same tab, reloaded: its own leases again
     assert desk.ask("SELECT COUNT(*), COUNT(DISTINCT slot_id) FROM lease") == [(15, 15)]
+
+
+def test_a_grid_has_its_next_page_while_the_last_is_stored(make_desk: MakeDesk) -> None:
+    """A tab may hold three pages of 48 crops: one shown, one coming, one on its way."""
+    desk = make_desk(masks=200)
+    held: list[str] = []
+    for wanted in (48, 48, 48):
+        page = desk.claim("ann", wanted, mode="grid", class_name="cat", held=held)
+        assert len(page) == wanted
+        held += [item.lease for item in page]
 
 
 def test_a_slot_is_leased_once(make_desk: MakeDesk) -> None:
@@ -134,10 +145,10 @@ def test_who_may_not_claim(make_desk: MakeDesk) -> None:
 
 
 def test_a_page_cannot_hoard(make_desk: MakeDesk) -> None:
-    """A tab holds 64 masks at most."""
-    desk = make_desk(masks=100)
+    """A tab holds 160 masks at most."""
+    desk = make_desk(masks=200)
     held = [item.lease for item in desk.claim("ann", 1000)]
-    assert len(held) == 64
+    assert len(held) == 160
     assert desk.claim("ann", 10, held=held) == []
 
 
@@ -227,3 +238,28 @@ def test_a_search_too_long_goes_on_where_it_stopped(
         given.append([desk.mask_of(item) for item in desk.claim("ann")])
     assert given[-1] == [desk.mask_of(items[-1])]
     assert len(given) > 3
+
+
+def test_one_request_searches_for_two_seconds_in_all(
+    make_desk: MakeDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where masks are few and far between, a page that asks for many of them does not search anew for each."""
+    desk = make_desk(masks=40, redundancy=2, max_redundancy=2)
+    for number, item in enumerate(desk.claim("ann", 40)):
+        operation = Operation("skip", desk.uuid(), item.lease)
+        desk.apply("ann", desk.decision(item, "cat") if number % 8 else operation)
+    monkeypatch.setattr(leases, "_WINDOWS", (2,))
+    # Every look at the clock is half a second after the one before.
+    monkeypatch.setattr("mseg_curate.review.claim.perf_counter", (n / 2 for n in count()).__next__)
+    allowed = []
+
+    def scout(*args: Any, for_s: float) -> leases.Scouted:
+        allowed.append(for_s)
+        return scout_lane(*args, for_s=for_s)
+
+    scout_lane = leases.scout_lane
+    monkeypatch.setattr(leases, "scout_lane", scout)
+    desk.claim("ann", 9)
+    assert len(allowed) > 1
+    assert allowed == sorted(allowed, reverse=True)
+    assert allowed[-1] < allowed[0] < 2

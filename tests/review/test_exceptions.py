@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 
-from mseg_curate.review import Item, Operation, Result
+from mseg_curate.review import Item, Operation, Result, renew_leases
 from tests.review.conftest import Desk
 
 MakeDesk = Callable[..., Desk]
@@ -87,10 +87,16 @@ def test_an_exception_of_gold_counts_no_more(make_desk: MakeDesk) -> None:
     assert desk.ask("SELECT is_right FROM v_gold_answer") == [(1,)]
 
 
-def test_an_ended_lease_shows_and_decides_nothing(make_desk: MakeDesk) -> None:
-    """Under the lease of an exception neither a decision is taken nor a renewal."""
+def test_an_ended_lease_decides_nothing_and_is_not_renewed(make_desk: MakeDesk) -> None:
+    """What was sent under it before the exception, and comes after it, is refused: it would bring the mask back."""
     desk = make_desk(masks=2)
     item = except_one(desk)
     desk.now += 1
-    assert desk.say("ann", item, "cat").status == "refused"
+    ann, sent_at = desk.people["ann"], desk.now - 2
+    held = [item.lease]
+    assert renew_leases(desk.store, ann, client="tab of ann", held=held, now=sent_at) == []
+    for age_s in (0.0, 2.0):
+        result = desk.say("ann", item, "cat", age_s=age_s)
+        assert (result.status, result.reason) == ("refused", "expired")
     assert desk.ask("SELECT COUNT(*) FROM decision") == [(0,)]
+    assert [desk.mask_of(i) for i in desk.claim("ann", 9)] == [desk.mask_of(item), 2]

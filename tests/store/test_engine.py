@@ -407,7 +407,8 @@ def test_a_network_disk_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(
     ("sql", "message"),
     [
-        ("SELECT nobody FROM v_run", "no such column: nobody"),
+        ("SELECT nobody FROM v_run", "no such column: nobody; v_run has run_id, "),
+        ("SELECT 1 FROM runs", "no such table: runs; the views are v_annotator, "),
         ("DELETE FROM run", "readonly database"),
         ("PRAGMA foreign_keys = OFF", "the statement returns no rows; expected a SELECT"),
         ("SELECT 1; SELECT 2", "one statement at a time"),

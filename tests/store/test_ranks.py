@@ -59,8 +59,8 @@ def test_what_is_not_named_has_rank_0(
 
 
 def test_a_stop_leaves_the_first_in_place(kinds: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever is stopped between two steps has put the lowest ranks in place; the same call again does the rest."""
-    monkeypatch.setattr(steps, "STEP_S", 0.0)
+    """Whoever is stopped has put the lowest ranks in place, and all before them; the same call again does the rest."""
+    monkeypatch.setattr(steps, "STEP_S", 1.5)
     monkeypatch.setattr(steps, "_AT_ONCE", 1)
     pauses = []
 
@@ -70,15 +70,13 @@ def test_a_stop_leaves_the_first_in_place(kinds: Store, monkeypatch: pytest.Monk
             raise KeyboardInterrupt
 
     monkeypatch.setattr(steps, "sleep", pause)
-    # A step ends when its time is over, and that is looked at before the first part too.
-    clock = iter(range(100))
-    monkeypatch.setattr(steps, "perf_counter", lambda: next(clock) // 2)
+    # A clock that goes on by a second whenever it is looked at: each step does one part.
+    monkeypatch.setattr(steps, "perf_counter", iter(range(100)).__next__)
     wanted = {1: -1, 2: -3, 3: -2}
     with pytest.raises(KeyboardInterrupt):
         rank_masks(kinds, 1, ranks=wanted)
-    before = ranks_of(kinds, "task_mask")
-    assert before != wanted
-    assert before == {mask: wanted[mask] if before[mask] else 0 for mask in wanted}
+    assert ranks_of(kinds, "task_mask") == {1: 0, 2: -3, 3: -2}
+    assert run_query(kinds, "SELECT COUNT(*) FROM task_cursor")[1] == [(0,)]
     monkeypatch.undo()
     rank_masks(kinds, 1, ranks=wanted)
     assert ranks_of(kinds, "task_slot") == wanted

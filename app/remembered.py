@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from threading import Lock
 from typing import Generic, TypeVar
 
-__all__ = ["Remembered"]
+__all__ = ["Lately", "Remembered"]
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
@@ -35,3 +37,19 @@ class Remembered(Generic[Key, Value]):
         """Forget everything."""
         with self._lock:
             self._rows.clear()
+
+
+class Lately(Generic[Key, Value]):
+    """Values that are good for some seconds after they were made."""
+
+    def __init__(self, most: int) -> None:
+        self._made: Remembered[Key, tuple[float, Value]] = Remembered(most)
+
+    def find(self, key: Key, make: Callable[[], Value], *, good_for_s: float) -> Value:
+        """Return what was made of a key lately; where that is longer ago, it is made again."""
+        kept = self._made.find(key)
+        if kept is None or not 0 <= time.monotonic() - kept[0] < good_for_s:
+            value = make()
+            kept = (time.monotonic(), value)
+            self._made.keep(key, kept)
+        return kept[1]

@@ -194,11 +194,9 @@ def _tabulate(
     """Return the votes that are not unsure, or those among the first of each mask, and the annotators by number."""
     ballots = votes.ballots
     people = sorted(votes.names, key=lambda who: votes.names[who])
-    place = {answer: number for number, answer in enumerate(answers)}
-    places = np.array([place.get(answer, -1) for answer in ballots.answers], np.int64)
     numbers = np.empty(1 + max(people, default=0), np.int64)
     numbers[people] = np.arange(len(people))
-    answer = places[ballots.answer]
+    answer = _places(votes, answers)
     kept = answer >= 0
     if first is not None:
         kept &= _turns(ballots.mask) < first
@@ -212,6 +210,14 @@ def _tabulate(
         answers=len(answers),
     )
     return table, people
+
+
+def _places(votes: TaskVotes, answers: Mapping[Vote, str]) -> Integers:
+    """Return of each vote the place of its answer, −1 where it names none."""
+    place = {answer: number for number, answer in enumerate(answers)}
+    of_each = np.array([place.get(answer, -1) for answer in votes.ballots.answers], np.int64)
+    places: Integers = of_each[votes.ballots.answer]
+    return places
 
 
 def _turns(mask: Integers) -> Integers:
@@ -255,11 +261,10 @@ def _estimate_accuracies(
     resamples: int,
 ) -> dict[int, Share]:
     """Return the accuracies of those who share masks with others or answered gold, by annotator id."""
-    place = {answer: number for number, answer in enumerate(answers)}
     ballots = votes.ballots
-    certain = np.array([vote in place for vote in ballots.answers], np.bool_)[ballots.answer]
-    mask, annotator, answer = (
-        column[certain] for column in (ballots.mask, ballots.annotator, ballots.answer)
+    places = _places(votes, answers)
+    mask, annotator, said = (
+        column[places >= 0] for column in (ballots.mask, ballots.annotator, places)
     )
     unaware = answered_unawares(mask, annotator, truths)
     rows, row = np.unique(2 * mask + unaware, return_inverse=True)
@@ -270,7 +275,8 @@ def _estimate_accuracies(
         return {}
     who, annotator = np.unique(annotator[shared], return_inverse=True)
     rows, row = np.unique(rows[row][shared], return_inverse=True)
-    said = np.array([place.get(vote, -1) for vote in ballots.answers], np.int64)[answer[shared]]
+    said = said[shared]
+    place = {answer: number for number, answer in enumerate(answers)}
     truth = np.full(len(rows), -1, np.int64)
     for number in np.nonzero(rows & 1)[0].tolist():
         truth[number] = place[truths[int(rows[number]) >> 1].answer]

@@ -103,6 +103,21 @@ def author_option(command: Command) -> Command:
     )(command)
 
 
+def mask_options(command: Command) -> Command:
+    """Name one mask of a task: split, sequence, image and segment."""
+    segment = click.IntRange(0, 2**63 - 1)
+    for option in (
+        click.option("--segment", type=segment, required=True, help="The number of the mask."),
+        click.option("--image", required=True, help="The name of the image."),
+        click.option(
+            "--sequence", default="", help="The image's sub-folder, where it lies in one."
+        ),
+        click.option("--split", required=True, help="The split of the image."),
+    ):
+        command = option(command)
+    return command
+
+
 class _Command(click.Command):
     """A command that takes words of text only: bytes that are no UTF-8 name nothing in a store."""
 

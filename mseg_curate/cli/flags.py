@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from mseg_curate.cli.edge import add_aside, author_option, cli, say, store_option
+from mseg_curate.cli.edge import add_aside, author_option, cli, mask_options, say, store_option
 
 
 @cli.group()
@@ -41,12 +41,7 @@ def flag_list(db: Path, task_name: str | None, show_all: bool) -> None:
 @flag.command("add")
 @store_option
 @click.argument("task_name", metavar="TASK")
-@click.option("--split", required=True, help="The split of the image.")
-@click.option("--sequence", default="", help="The image's sub-folder, where it lies in one.")
-@click.option("--image", required=True, help="The name of the image.")
-@click.option(
-    "--segment", type=click.IntRange(0, 2**63 - 1), required=True, help="The number of the mask."
-)
+@mask_options
 @click.option("--comment", required=True, help="What a curator should look at.")
 @author_option
 def flag_add(

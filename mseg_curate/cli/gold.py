@@ -8,13 +8,18 @@ from shlex import quote
 
 import click
 
-from mseg_curate.cli.edge import FILE, add_aside, author_option, cli, say, store_option
+from mseg_curate.cli.edge import (
+    FILE,
+    add_aside,
+    author_option,
+    cli,
+    mask_options,
+    say,
+    store_option,
+)
 
 _KIND = click.option(
     "--kind", type=click.Choice(["evaluation", "training"]), default="evaluation", show_default=True
-)
-_SEQUENCE = click.option(
-    "--sequence", default="", help="The image's sub-folder, where it lies in one."
 )
 
 
@@ -81,12 +86,7 @@ def gold_export(db: Path, task_name: str, kind: str) -> None:
 @gold.command("retire")
 @store_option
 @click.argument("task_name", metavar="TASK")
-@click.option("--split", required=True, help="The split of the image.")
-@_SEQUENCE
-@click.option("--image", required=True, help="The name of the image.")
-@click.option(
-    "--segment", type=click.IntRange(0, 2**63 - 1), required=True, help="The number of the mask."
-)
+@mask_options
 @click.option("--note", required=True, help="The reason; others will read it.")
 @click.option(
     "--wrong",

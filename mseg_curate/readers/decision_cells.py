@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -126,26 +126,20 @@ class DecisionCells:
 
     def read_mode(self, column: str) -> DecisionMode:
         """Return how it was decided."""
-        cell = self.cells[column]
-        if cell not in _MODES:
-            self.add(
-                "unknown mode",
-                column,
-                expected=", ".join(_MODES),
-                found=repr(cell),
-                hint="leave it empty for import",
-            )
-        return cast(DecisionMode, cell)
+        return cast(DecisionMode, self._read_one_of(column, _MODES, what="mode", empty="import"))
 
     def read_kind(self, column: str) -> str:
         """Return the kind of an annotator."""
+        return self._read_one_of(column, _KINDS, what="kind", empty="that of the command")
+
+    def _read_one_of(self, column: str, words: Sequence[str], *, what: str, empty: str) -> str:
         cell = self.cells[column]
-        if cell not in _KINDS:
+        if cell not in words:
             self.add(
-                "unknown kind",
+                f"unknown {what}",
                 column,
-                expected=", ".join(_KINDS),
+                expected=", ".join(words),
                 found=repr(cell),
-                hint="leave it empty for that of the command",
+                hint=f"leave it empty for {empty}",
             )
         return cell
